@@ -1,0 +1,85 @@
+"""What every provider is to the engine: slots that are ready to send, and one call that never raises.
+
+A slot is a place in which a message can leave *now*: for SMTP an open, greeted and authenticated connection, for an HTTP API
+one of `max_in_flight` requests. The dispatcher begins a message (commits its attempt) only when it holds a slot, so what
+fails before the wire costs nobody a limit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rotord.core.model import Message, Reply, Sender
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One message on its way: what the attempt needs, rendered. `mime` is complete, CRLF line ends, signed if it is signed."""
+
+    attempt_id: int
+    sender: Sender
+    message: Message
+    mime: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderStatus:
+    """How a provider is doing, for `rotord status` and `rotord why`. `up` is None until its first connection was tried."""
+
+    up: bool | None
+    ready: int
+    in_flight: int
+    capacity: int
+    reason: str = ""
+    next_try_in_s: float | None = None
+
+
+class Provider(Protocol):
+    """A way out. Only the dispatcher calls `want` and `take`; `send` runs in the delivery's own task."""
+
+    name: str
+    kind: str
+    #: seconds after which an attempt is over whatever happened: the ledger's deadline_at comes from it
+    attempt_timeout_s: float
+
+    def ready(self) -> int:
+        """Count the slots in which a message could leave now and which nobody has taken."""
+
+    def want(self, slots: int) -> None:
+        """Say how many slots the backlog could use; a provider opens connections in the background up to its own bound."""
+
+    def on_ready(self, wake: Callable[[], None]) -> None:
+        """Register the one function to call when a slot became ready or the provider came back."""
+
+    def take(self) -> Slot | None:
+        """Take a ready slot, or None if the last one has just gone."""
+
+    def status(self) -> ProviderStatus:
+        """Tell how it is doing; cheap."""
+
+    async def run(self) -> None:
+        """Keep connections open, probe while down. Runs for the life of the daemon; ends only by cancellation."""
+
+    async def close(self) -> None:
+        """Close every connection politely, within seconds."""
+
+
+class Slot(Protocol):
+    """A taken slot: either `send` exactly once or `give_back` exactly once."""
+
+    async def send(self, envelope: Envelope) -> Reply:
+        """Send one message and say what became of it. Never raises but for cancellation; after it the slot is free again.
+
+        Cancelled before the body has left: the caller records not_sent; `body_left` tells.
+        """
+
+    @property
+    def body_left(self) -> bool:
+        """True once the provider may have the message."""
+
+    def give_back(self) -> None:
+        """Return it unused."""
