@@ -1,0 +1,1 @@
+"""The commands of `rotord`, one module a group; `main` is the console script."""

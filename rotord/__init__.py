@@ -1,0 +1,1 @@
+"""rotord: sends legitimate mail for many clients from many addresses."""
