@@ -99,6 +99,9 @@ class StrideRing(Generic[T]):
         member.until = until
         if until < inf:
             heappush(self._asleep, (until, member.number, member))
+            if len(self._asleep) > 2 * self._size + 64:
+                self._asleep = [entry for entry in self._asleep if entry[2].place == _PARKED and entry[2].until == entry[0]]
+                heapify(self._asleep)
 
     def free(self, member: Member[T]) -> None:
         """Bring a parked member back before its time: a place was given back, a limit raised, a person resumed it."""

@@ -1,0 +1,95 @@
+"""Which provider carries a message: what each may be asked for now, and turns by weight among those that may.
+
+The engine says how many slots each provider has ready (`slots`); everything else is counted here. A provider's cap counts requests: a
+refused message gives address, domain and client their place back, never the provider.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+from rotord.core.limits import MonthBudget, RollingCap, SecondBucket
+from rotord.core.model import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rotord.core.model import ProviderLimits
+
+
+class ProviderGate:
+    """One configured provider: its limits, whether a person paused it, and the slots that are ready."""
+
+    __slots__ = ("bucket", "cap", "limits", "month", "paused", "slots")
+
+    def __init__(self, limits: ProviderLimits) -> None:
+        self.limits = limits
+        self.cap = RollingCap(limits.per_hour, limits.per_day)
+        self.bucket = SecondBucket(limits.per_second) if limits.per_second is not None else None
+        self.month = MonthBudget(limits.per_month) if limits.per_month is not None else None
+        self.paused = False
+        self.slots = 0
+
+    def limits_open_at(self, now: float) -> float:
+        """When its limits let one more request begin, slots aside; `inf` while paused or while only a settled attempt can open it."""
+        if self.paused:
+            return inf
+        at = self.cap.free_at(now, Kind.TRANSACTIONAL)
+        if self.month is not None:
+            at = max(at, self.month.free_at(now))
+        if self.bucket is not None:
+            at = max(at, self.bucket.free_at(now))
+        return at
+
+    def is_open(self, now: float) -> bool:
+        """True when a message could begin with it now."""
+        return self.slots > 0 and self.limits_open_at(now) <= now
+
+    def take(self, now: float) -> None:
+        """Reserve a slot and a request."""
+        self.slots -= 1
+        self.cap.hold()
+        if self.bucket is not None:
+            self.bucket.take(now)
+        if self.month is not None:
+            self.month.take(now)
+
+    def give_back(self) -> None:
+        """Undo `take`: the message did not begin. The second's token is spent; it comes back by itself."""
+        self.cap.release()
+        if self.month is not None:
+            self.month.used -= 1
+
+
+class Route:
+    """The providers of a domain, in its order. Equal domains share one Route, so that turns are counted once for all of them."""
+
+    __slots__ = ("_passes", "gates")
+
+    def __init__(self, gates: Sequence[ProviderGate]) -> None:
+        self.gates = tuple(gates)
+        self._passes = [0.0] * len(self.gates)
+
+    def pick(self, now: float) -> ProviderGate | None:
+        """The open provider whose turn it is, the earlier one in the domain's list on a tie; None when none is open."""
+        best = -1
+        for index, gate in enumerate(self.gates):
+            if gate.is_open(now) and (best < 0 or self._passes[index] < self._passes[best]):
+                best = index
+        return self.gates[best] if best >= 0 else None
+
+    def charge(self, gate: ProviderGate) -> None:
+        """Count a turn. One that was closed does not catch up: its virtual time follows the lowest open one."""
+        index = self.gates.index(gate)
+        turn = self._passes[index]
+        self._passes = [max(own, turn) for own in self._passes]
+        self._passes[index] += 1 / gate.limits.weight
+
+    def is_open(self, now: float) -> bool:
+        """True when some provider could take a message now."""
+        return any(gate.is_open(now) for gate in self.gates)
+
+    def opens_at(self, now: float) -> float:
+        """The earliest time at which the limits of some provider open; `inf` when slots, a pause or nothing else can open it."""
+        return min((at for gate in self.gates if (at := gate.limits_open_at(now)) > now), default=inf)
