@@ -1,6 +1,7 @@
 """A real PostgreSQL for each test process, and a database of its own for each test that asks.
 
-The schema is loaded once into a template; a clone takes some 30 ms. Roles are the cluster's, so tests share them.
+The schema is loaded once into a template. A clone by file copy takes 60 ms on busy cores, by the default (through the
+write-ahead log) 240 ms. Roles are the cluster's, so tests share them.
 """
 
 import asyncio
@@ -47,7 +48,7 @@ def template_database(postgres_url: str) -> str:
 @pytest.fixture
 async def database_url(postgres_url: str, template_database: str) -> AsyncIterator[str]:
     """A database with the schema and no rows, for this test alone."""
-    async for url in _database(postgres_url, f"TEMPLATE {template_database}"):
+    async for url in _database(postgres_url, f"TEMPLATE {template_database} STRATEGY file_copy"):
         yield url
 
 
