@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from functools import lru_cache
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
@@ -84,7 +85,7 @@ def redact(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     return {
         _clean_text(str(name), True): _clean(value, recipients or name in _OWN, 0)
         for name, value in event.items()
-        if not _DROPPED.search(str(name))
+        if not _is_dropped(str(name))
     }
 
 
@@ -102,6 +103,11 @@ def _clean(value: object, recipients: bool, depth: int) -> Any:
             return _clean_text(value if isinstance(value, str) else _words(value), recipients)
 
 
+@lru_cache(maxsize=1024)  # the names that code logs are few, and every line asks for each of its own
+def _is_dropped(name: str) -> bool:
+    return _DROPPED.search(name) is not None
+
+
 def _words(value: object) -> str:
     try:
         return repr(value)
@@ -115,7 +121,7 @@ def _clean_inside(values: Iterable[object], recipients: bool, depth: int) -> Any
     return {
         _clean_text(str(name), recipients): _clean(entry, recipients, depth)
         for name, entry in values.items()
-        if not _DROPPED.search(str(name))
+        if not _is_dropped(str(name))
     }
 
 
