@@ -23,6 +23,7 @@ ENCODED_WORD: Final = 75
 QUOTED_NAME_MAX: Final = 60
 
 _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_FILENAME_SAFE: Final = re.compile(r'[^"\\<>]+')
 _WORDS: Final = re.compile(r" *[^ ]+")
 
 _ATEXT: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
@@ -241,16 +242,15 @@ def encode_base64(raw: bytes) -> bytes:
 def file_name(content_type: str, filename: str) -> tuple[Header, Header]:
     """Write Content-Type and Content-Disposition of a file.
 
-    A name beyond ASCII stands twice: by RFC 2231, and as encoded-words in `name`, which RFC 2047 forbids and the clients that
-    do not know RFC 2231 read.
+    A name that is more than plain ASCII stands twice: by RFC 2231, and as encoded-words in `name`, which RFC 2047 forbids and
+    the clients that do not know RFC 2231 read. Quotes, backslashes and angle brackets count as more: clients disagree about them.
     """
     check_text(filename, "attachment's file name")
-    if filename.isascii() and "=?" not in filename:
-        quoted = _quoted(filename)
-        type_line = _parameter(f"Content-Type: {content_type}", f"name={quoted}")
-        disposition = _parameter("Content-Disposition: attachment", f"filename={quoted}")
+    if filename.isascii() and "=?" not in filename and _FILENAME_SAFE.fullmatch(filename):
+        type_line = _parameter(f"Content-Type: {content_type}", f'name="{filename}"')
+        disposition = _parameter("Content-Disposition: attachment", f'filename="{filename}"')
     else:
-        type_line = f'Content-Type: {content_type};\r\n name="{encoded_words(filename, 7)}"'
+        type_line = f'Content-Type: {content_type};\r\n name="{encoded_words(filename, len(" name=") + 1)}"'
         disposition = "Content-Disposition: attachment" + _extended_filename(filename)
     return Header("Content-Type", type_line), Header("Content-Disposition", disposition)
 
@@ -261,8 +261,8 @@ def _parameter(line: str, parameter: str) -> str:
 
 
 def _extended_filename(filename: str) -> str:
-    """Return `filename*=`, or `filename*0*=` and so on when it does not fit one line; cut between escapes."""
-    escapes = [_PERCENT[octet] for octet in filename.encode()]
+    """Return `filename*=`, or `filename*0*=` and so on when it does not fit one line; cut between characters."""
+    escapes = ["".join([_PERCENT[octet] for octet in character.encode()]) for character in filename]
     whole = f";\r\n filename*=utf-8''{''.join(escapes)}"
     if len(whole) - 3 <= LINE:
         return whole
