@@ -1,7 +1,26 @@
 -- rotord: the whole database, complete and readable. New columns go last (the parity test with rotord/migrations/ holds both alike).
--- Run it by `rotord migrate`, by `psql -1 -f schema.sql`, or in Supabase's SQL editor.
+-- Run it by `rotord migrate`, by `psql -1 -f schema.sql`, or in Supabase's SQL editor. PostgreSQL 15 or newer, no extension.
+--
+-- A constraint's name is the message its violator gets, so it says the rule. Three patterns come back below:
+--   a line      no control character (C0, DEL, C1, U+2028, U+2029), and no `=?`, which a mail library may decode into one
+--   an address  one `@` with something on each side, no space or format character, nothing that quotes, groups or lists
+--   a slug      [a-z0-9-]{1,63}
 
 CREATE SCHEMA rotord;
+
+DO $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'rotord_app') THEN
+    CREATE ROLE rotord_app NOLOGIN;
+  END IF;
+END
+$$;
+
+-- One spelling of a mailbox for queue, suppressions and pins. ASCII by ASCII's rule whatever the database's language (Turkish has
+-- its own idea of a lower-case I), the rest by the database's. An SQL body: it is inlined, and parsed once, so no search_path can bend it.
+CREATE FUNCTION rotord.lower_case(mailbox text) RETURNS text
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE STRICT
+  RETURN lower(lower(mailbox COLLATE "C") COLLATE "default");
 
 CREATE TABLE rotord.schema_version (
   version    integer PRIMARY KEY,
@@ -20,7 +39,20 @@ CREATE TABLE rotord.clients (
   transactional_reserve real NOT NULL DEFAULT 0,
   sending_window        text,
   pacing                text NOT NULL DEFAULT 'none',
-  status                text NOT NULL DEFAULT 'active'
+  status                text NOT NULL DEFAULT 'active',
+  CONSTRAINT clients_slug_is_a_slug CHECK (slug ~ '^[a-z0-9-]{1,63}$'),
+  CONSTRAINT clients_name_is_a_line_of_200 CHECK (length(name) <= 200 AND name !~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]|=\?'),
+  CONSTRAINT clients_per_hour_is_not_negative CHECK (per_hour >= 0),
+  CONSTRAINT clients_per_day_is_not_negative CHECK (per_day >= 0),
+  CONSTRAINT clients_weight_is_above_0 CHECK (weight > 0 AND weight <= 1000000),
+  CONSTRAINT clients_transactional_reserve_is_0_to_09 CHECK (transactional_reserve BETWEEN 0 AND 0.9),
+  CONSTRAINT clients_sending_window_reads_mon_fri_0800_1900 CHECK (sending_window ~* replace(replace(replace(
+    '^ *window( *; *window)* *$',
+    'window', 'day( *[,-] *day)* +time *- *time( *, *time *- *time)*'),
+    'day', '(mon|tue|wed|thu|fri|sat|sun|daily)'),
+    'time', '([01]?[0-9]|2[0-4]):[0-5][0-9]')),
+  CONSTRAINT clients_pacing_is_even_or_none CHECK (pacing IN ('even', 'none')),
+  CONSTRAINT clients_status_is_active_paused_or_disabled CHECK (status IN ('active', 'paused', 'disabled'))
 );
 
 CREATE TABLE rotord.domains (
@@ -36,8 +68,17 @@ CREATE TABLE rotord.domains (
   health            text NOT NULL DEFAULT 'healthy',
   health_reason     text,
   health_since      timestamptz,
-  health_until      timestamptz
+  health_until      timestamptz,
+  CONSTRAINT domains_name_is_a_lower_case_domain CHECK (length(name) <= 253 AND name ~ '^[a-z0-9_-]+([.][a-z0-9_-]+)*$'),
+  CONSTRAINT domains_stream_is_a_slug CHECK (stream ~ '^[a-z0-9-]{1,63}$'),
+  CONSTRAINT domains_providers_are_names CHECK (providers::text ~ '^[{]([a-z0-9_]+(,[a-z0-9_]+)*)?[}]$'),
+  CONSTRAINT domains_per_hour_is_not_negative CHECK (per_hour >= 0),
+  CONSTRAINT domains_per_day_is_not_negative CHECK (per_day >= 0),
+  CONSTRAINT domains_warmup_is_a_name CHECK (warmup ~ '^[a-z0-9_-]{1,63}$'),
+  CONSTRAINT domains_status_is_active_paused_or_disabled CHECK (status IN ('active', 'paused', 'disabled')),
+  CONSTRAINT domains_health_is_known CHECK (health IN ('healthy', 'suspicious', 'cooling', 'probation', 'disabled'))
 );
+CREATE INDEX domains_client ON rotord.domains (client, stream);
 
 CREATE TABLE rotord.addresses (
   email         text COLLATE "C" PRIMARY KEY,
@@ -51,8 +92,18 @@ CREATE TABLE rotord.addresses (
   health_since  timestamptz,
   health_until  timestamptz,
   used_day      integer NOT NULL DEFAULT 0,
-  used_day_at   timestamptz
+  used_day_at   timestamptz,
+  CONSTRAINT addresses_email_is_one_address CHECK (length(email) <= 320 AND email ~ '^[^]@\u0001-\u0020\u007f-\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"(),:;<>[\\]+@[^]@\u0001-\u0020\u007f-\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"(),:;<>[\\]+$'),
+  CONSTRAINT addresses_email_is_lower_case CHECK (email = rotord.lower_case(email)),
+  CONSTRAINT addresses_domain_is_the_part_after_the_at CHECK (domain = split_part(email, '@', 2)),
+  CONSTRAINT addresses_display_name_is_a_line_of_320 CHECK (length(display_name) <= 320 AND display_name !~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]|=\?'),
+  CONSTRAINT addresses_per_hour_is_not_negative CHECK (per_hour >= 0),
+  CONSTRAINT addresses_per_day_is_not_negative CHECK (per_day >= 0),
+  CONSTRAINT addresses_used_day_is_not_negative CHECK (used_day >= 0),
+  CONSTRAINT addresses_status_is_active_paused_or_disabled CHECK (status IN ('active', 'paused', 'disabled')),
+  CONSTRAINT addresses_health_is_known CHECK (health IN ('healthy', 'suspicious', 'cooling', 'probation', 'disabled'))
 );
+CREATE INDEX addresses_domain ON rotord.addresses (domain);
 
 -- Every change of the three above, so that the leader reads what changed and nothing else. `xid` orders by visibility, not by time.
 CREATE TABLE rotord.fleet_changes (
@@ -68,7 +119,9 @@ CREATE TABLE rotord.campaigns (
   name       text COLLATE "C" NOT NULL,
   status     text NOT NULL DEFAULT 'active',
   created_at timestamptz NOT NULL DEFAULT now(),
-  PRIMARY KEY (client, name)
+  PRIMARY KEY (client, name),
+  CONSTRAINT campaigns_name_is_a_line_of_200 CHECK (length(name) BETWEEN 1 AND 200 AND name !~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]'),
+  CONSTRAINT campaigns_status_is_active_paused_or_disabled CHECK (status IN ('active', 'paused', 'disabled'))
 );
 
 -- What a person paused that has no row of its own: kind 'all' (name ''), 'stream' (name 'client/stream'), 'provider' (its name).
@@ -76,13 +129,18 @@ CREATE TABLE rotord.pauses (
   kind      text NOT NULL,
   name      text NOT NULL,
   paused_at timestamptz NOT NULL DEFAULT now(),
-  PRIMARY KEY (kind, name)
+  PRIMARY KEY (kind, name),
+  CONSTRAINT pauses_kind_is_all_stream_or_provider CHECK (kind IN ('all', 'stream', 'provider')),
+  CONSTRAINT pauses_name_fits_its_kind CHECK (CASE kind
+    WHEN 'all' THEN name = ''
+    WHEN 'stream' THEN name ~ '^[a-z0-9-]{1,63}/[a-z0-9-]{1,63}$'
+    ELSE name ~ '^[a-z0-9_]+$' END)
 );
 
 -- The message as the app gave it: immutable, for ever (its bodies are blanked by retention), so that keys stay unique.
 CREATE TABLE rotord.outbox (
   id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  client          text COLLATE "C" NOT NULL REFERENCES rotord.clients ON UPDATE CASCADE,
+  client          text COLLATE "C" NOT NULL REFERENCES rotord.clients,  -- no cascade: attempts count under the slug, so it stays
   recipient       text NOT NULL,
   recipient_name  text,
   subject         text NOT NULL,
@@ -104,8 +162,52 @@ CREATE TABLE rotord.outbox (
   idempotency_key text COLLATE "C",
   cancelled_at    timestamptz,
   created_at      timestamptz NOT NULL DEFAULT now(),
-  blanked_at      timestamptz
+  blanked_at      timestamptz,
+  CONSTRAINT outbox_idempotency_key_is_unique_per_client UNIQUE (client, idempotency_key),
+  CONSTRAINT outbox_recipient_is_one_address CHECK (length(recipient) <= 320 AND recipient ~ '^[^]@\u0001-\u0020\u007f-\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"(),:;<>[\\]+@[^]@\u0001-\u0020\u007f-\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"(),:;<>[\\]+$'),
+  CONSTRAINT outbox_sender_is_one_address CHECK (length(sender) <= 320 AND sender ~ '^[^]@\u0001-\u0020\u007f-\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"(),:;<>[\\]+@[^]@\u0001-\u0020\u007f-\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"(),:;<>[\\]+$'),
+  CONSTRAINT outbox_reply_to_is_one_address CHECK (length(reply_to) <= 320 AND reply_to ~ '^[^]@\u0001-\u0020\u007f-\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"(),:;<>[\\]+@[^]@\u0001-\u0020\u007f-\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"(),:;<>[\\]+$'),
+  CONSTRAINT outbox_recipient_name_is_a_line_of_320 CHECK (length(recipient_name) <= 320 AND recipient_name !~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]|=\?'),
+  CONSTRAINT outbox_subject_is_over_998_characters CHECK (length(subject) <= 998),
+  CONSTRAINT outbox_subject_no_control_characters_no_encoded_words CHECK (subject !~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]|=\?'),
+  CONSTRAINT outbox_needs_a_body CHECK (body_text IS NOT NULL OR body_html IS NOT NULL OR blanked_at IS NOT NULL),
+  CONSTRAINT outbox_bodies_are_within_2_mb_each CHECK (octet_length(body_text) <= 2097152 AND octet_length(body_html) <= 2097152),
+  CONSTRAINT outbox_stream_is_a_slug CHECK (stream ~ '^[a-z0-9-]{1,63}$'),
+  CONSTRAINT outbox_campaign_is_a_line_of_200 CHECK (length(campaign) <= 200 AND campaign !~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]'),
+  CONSTRAINT outbox_thread_key_is_1_to_200 CHECK (length(thread_key) BETWEEN 1 AND 200),
+  CONSTRAINT outbox_idempotency_key_is_1_to_200 CHECK (length(idempotency_key) BETWEEN 1 AND 200),
+  CONSTRAINT outbox_kind_is_bulk_or_transactional CHECK (kind IN ('bulk', 'transactional')),
+  CONSTRAINT outbox_on_uncertain_is_hold_or_resend CHECK (on_uncertain IN ('hold', 'resend')),
+  CONSTRAINT outbox_priority_is_within_1000 CHECK (priority BETWEEN -1000 AND 1000),
+  CONSTRAINT outbox_send_after_and_expires_at_are_within_2000_to_2200 CHECK (
+    send_after BETWEEN '2000-01-01 00:00Z' AND '2200-01-01 00:00Z' AND expires_at BETWEEN '2000-01-01 00:00Z' AND '2200-01-01 00:00Z'),
+  -- The default stands first: a row without headers or attachments pays nothing for these.
+  CONSTRAINT outbox_headers_are_an_object_of_50_strings_within_8_kb CHECK (headers = '{}' OR CASE jsonb_typeof(headers)
+    WHEN 'object' THEN octet_length(headers::text) <= 8192 AND NOT jsonb_path_exists(headers, '$.* ? (@.type() != "string")')
+      AND jsonb_array_length(jsonb_path_query_array(headers, '$.keyvalue()')) <= 50
+    ELSE false END),
+  CONSTRAINT outbox_headers_names_allowed CHECK (headers = '{}' OR jsonb_typeof(headers) <> 'object'
+    OR NOT jsonb_path_exists(headers, '$.keyvalue() ? (
+      !(@.key like_regex "^[A-Za-z0-9-]{1,76}$")
+      || @.key like_regex "^(from|to|cc|bcc|sender|subject|date|message-id|reply-to|return-path|received)$" flag "i"
+      || @.key like_regex "^(in-reply-to|references|list-unsubscribe|list-unsubscribe-post|mime-version)$" flag "i"
+      || @.key like_regex "^(content-|resent-|dkim-|arc-|authentication-|x-rotord-|x-smtpapi|x-mailgun-)" flag "i")')),
+  CONSTRAINT outbox_headers_values_no_control_characters_no_encoded_words CHECK (headers = '{}' OR jsonb_typeof(headers) <> 'object'
+    OR NOT jsonb_path_exists(headers, '$.keyvalue() ? (
+      @.value like_regex "[\u0001-\u001f\u007f-\u009f\u2028\u2029]|=[?]"
+      || @.value like_regex "^.{250}.{250}.{250}.{249}")')),
+  CONSTRAINT outbox_attachments_are_50_with_filename_content_type_and_base64 CHECK (attachments = '[]' OR CASE jsonb_typeof(attachments)
+    WHEN 'array' THEN jsonb_array_length(attachments) <= 50 AND jsonb_array_length(attachments) = jsonb_array_length(
+      jsonb_path_query_array(attachments, 'strict $[*] ? (
+        @.filename like_regex "^[^\u0001-\u001f\u007f-\u009f\u2028\u2029/\\\\]{1,255}$"
+        && @.content_type like_regex "^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*$"
+        && @.content_base64.type() == "string").content_type'))
+    ELSE false END),
+  CONSTRAINT outbox_attachments_are_within_10_mb CHECK (attachments = '[]' OR octet_length(attachments::text) <= 14680064),
+  CONSTRAINT outbox_metadata_is_an_object_within_16_kb CHECK (metadata = '{}'
+    OR jsonb_typeof(metadata) = 'object' AND octet_length(metadata::text) <= 16384)
 );
+CREATE INDEX outbox_campaign ON rotord.outbox (client, campaign, id) WHERE campaign IS NOT NULL;
 
 -- A live message: narrow, and the only thing that moves. state: queued (ready), scheduled (due later), waiting (behind its thread),
 -- sending (on the wire), uncertain. A settled message leaves it for one row in message_state.
@@ -131,7 +233,8 @@ CREATE TABLE rotord.queue (
   expires_at timestamptz,
   first_at   timestamptz,                                     -- when the first attempt began: retry_for_seconds counts from it
   message_id text,                                            -- the header's, from the first attempt on
-  last_error text
+  last_error text,
+  CONSTRAINT queue_state_is_known CHECK (state IN ('queued', 'scheduled', 'waiting', 'sending', 'uncertain'))
 ) WITH (fillfactor = 70);
 CREATE INDEX queue_ready ON rotord.queue (lane, rank, due_at, id) WHERE state = 'queued';
 CREATE INDEX queue_scheduled ON rotord.queue (client, kind, due_at, id) WHERE state = 'scheduled';
@@ -153,7 +256,9 @@ CREATE TABLE rotord.message_state (
   last_error          text,
   sent_at             timestamptz,
   settled_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
-  replied_at          timestamptz
+  replied_at          timestamptz,
+  CONSTRAINT message_state_status_is_known CHECK (status IN ('sent', 'failed', 'suppressed', 'expired', 'cancelled')),
+  CONSTRAINT message_state_delivery_is_known CHECK (delivery IN ('delivered', 'deferred', 'bounced', 'complained'))
 ) WITH (fillfactor = 80);
 
 -- The ledger. A row is born in the statement that begins the attempt and is settled once. Ids are milliseconds << 20 plus a sequence,
@@ -174,7 +279,9 @@ CREATE TABLE rotord.attempts (
   blame       text COLLATE "C",
   code        text,
   reply       text,
-  provider_message_id text
+  provider_message_id text,
+  CONSTRAINT attempts_outcome_is_known CHECK (outcome IN ('accepted', 'deferred', 'rejected', 'not_sent', 'uncertain')),
+  CONSTRAINT attempts_blame_is_known CHECK (blame IN ('recipient', 'sender', 'content', 'account', 'rate', 'provider', 'network'))
 ) WITH (fillfactor = 70);
 CREATE INDEX attempts_outbox ON rotord.attempts (outbox_id);
 
@@ -196,7 +303,9 @@ CREATE TABLE rotord.suppressions (
   reason     text COLLATE "C" NOT NULL,                       -- hard_bounce, complaint, unsubscribe, manual
   source     text NOT NULL DEFAULT '',
   created_at timestamptz NOT NULL DEFAULT now(),
-  UNIQUE NULLS NOT DISTINCT (recipient, client, reason)
+  UNIQUE NULLS NOT DISTINCT (recipient, client, reason),
+  CONSTRAINT suppressions_recipient_has_no_spaces CHECK (recipient ~ '^[^\u0001-\u0020\u007f-\u00a0\u2028\u2029]{1,255}.{0,65}$'),
+  CONSTRAINT suppressions_reason_is_known CHECK (reason IN ('hard_bounce', 'complaint', 'unsubscribe', 'manual'))
 );
 
 -- One row. holder is random per process start, epoch grows with every term: both must match at every begin.
@@ -243,3 +352,269 @@ CREATE TABLE rotord.app_clients (
   client text COLLATE "C" NOT NULL REFERENCES rotord.clients ON UPDATE CASCADE ON DELETE CASCADE,
   PRIMARY KEY (role, client)
 );
+
+-- A message that was inserted goes into the queue, or straight to `cancelled`. One scan of the inserted rows, then narrow ones only:
+-- subqueries instead of joins, and no JIT (60 ms for each single row, measured), because the plan of a session's first INSERT serves
+-- all later ones, of one row or of 20,000.
+CREATE FUNCTION rotord.outbox_inserted() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, rotord, pg_temp SET jit = off AS $$
+BEGIN
+  WITH message AS MATERIALIZED (
+    SELECT n.id, n.client, n.stream, n.kind, coalesce(n.campaign, '') AS campaign, rotord.lower_case(n.sender) AS sender, n.thread_key,
+           -n.priority AS rank, n.send_after, n.expires_at, rotord.lower_case(n.recipient) AS recipient, n.cancelled_at,
+           4096 + coalesce(octet_length(n.body_text), 0) + coalesce(octet_length(n.body_html), 0)
+             + octet_length(n.headers::text) + octet_length(n.attachments::text) AS bytes,
+           CASE WHEN n.thread_key IS NOT NULL THEN least(
+             min(n.id) FILTER (WHERE n.cancelled_at IS NULL) OVER (PARTITION BY n.client, n.thread_key),
+             (SELECT q.id
+              FROM rotord.queue AS q
+              WHERE q.client = n.client AND q.thread_key = n.thread_key AND q.state <> 'uncertain'
+              ORDER BY q.id
+              LIMIT 1)) END AS head,
+           (SELECT t.sender
+            FROM rotord.threads AS t
+            WHERE t.client = n.client AND t.thread_key = n.thread_key) AS thread_sender
+    FROM inserted AS n
+  ), campaign AS (
+    INSERT INTO rotord.campaigns (client, name)
+    SELECT DISTINCT m.client, m.campaign
+    FROM message AS m
+    WHERE m.campaign <> ''
+      AND NOT EXISTS (SELECT FROM rotord.campaigns AS c WHERE c.client = m.client AND c.name = m.campaign)
+    ORDER BY 1, 2
+    ON CONFLICT DO NOTHING
+  ), cancelled AS (
+    INSERT INTO rotord.message_state (id, client, status)
+    SELECT m.id, m.client, 'cancelled'
+    FROM message AS m
+    WHERE m.cancelled_at IS NOT NULL
+  )
+  INSERT INTO rotord.queue (id, client, stream, kind, campaign, pin, pin_kind, state, rank, due_at, recipient, bytes, thread_key, expires_at)
+  SELECT m.id, m.client, m.stream, m.kind, m.campaign, coalesce(m.sender, m.thread_sender, ''),
+         CASE WHEN m.sender IS NOT NULL THEN 'sender' WHEN m.thread_sender IS NOT NULL THEN 'thread' ELSE '' END,
+         CASE WHEN m.head < m.id THEN 'waiting' WHEN m.send_after > clock_timestamp() THEN 'scheduled' ELSE 'queued' END,
+         m.rank, m.send_after, m.recipient, m.bytes, m.thread_key, m.expires_at
+  FROM message AS m
+  WHERE m.cancelled_at IS NULL;
+  IF FOUND THEN
+    PERFORM pg_notify('rotord_outbox', '');
+  END IF;
+  RETURN NULL;
+END
+$$;
+CREATE TRIGGER outbox_inserted AFTER INSERT ON rotord.outbox
+  REFERENCING NEW TABLE AS inserted FOR EACH STATEMENT EXECUTE FUNCTION rotord.outbox_inserted();
+
+-- A message is called back: what is not on the wire leaves the queue, and the next of its thread takes its place; what may be with
+-- its provider is marked. The row lock comes first, so that a begin and a cancel see each other's end.
+CREATE FUNCTION rotord.outbox_cancelled() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, rotord, pg_temp AS $$
+DECLARE
+  live rotord.queue;
+BEGIN
+  SELECT * INTO live FROM rotord.queue WHERE id = NEW.id FOR UPDATE;
+  IF live.state IN ('sending', 'uncertain') THEN
+    UPDATE rotord.queue SET cancelled = true WHERE id = live.id;
+  ELSIF live.state IS NOT NULL THEN
+    DELETE FROM rotord.queue WHERE id = live.id;
+    INSERT INTO rotord.message_state (id, client, status, sender, provider, message_id, attempts, last_error)
+    SELECT live.id, live.client, 'cancelled', a.address, a.provider, live.message_id, live.attempts, live.last_error
+    FROM (VALUES (live.attempt)) AS newest (id)
+    LEFT JOIN rotord.attempts AS a USING (id);
+    IF live.thread_key IS NOT NULL THEN
+      UPDATE rotord.queue AS q
+      SET state = CASE WHEN q.due_at > clock_timestamp() THEN 'scheduled' ELSE 'queued' END,
+          pin = coalesce(t.sender, q.pin),
+          pin_kind = CASE WHEN t.sender IS NULL THEN q.pin_kind ELSE 'thread' END
+      FROM (SELECT e.id, e.pin
+            FROM rotord.queue AS e
+            WHERE e.client = live.client AND e.thread_key = live.thread_key AND e.state <> 'uncertain'
+            ORDER BY e.id
+            LIMIT 1) AS head
+      LEFT JOIN rotord.threads AS t ON t.client = live.client AND t.thread_key = live.thread_key AND head.pin = ''
+      WHERE q.id = head.id AND q.state = 'waiting';
+      PERFORM pg_notify('rotord_outbox', '');
+    END IF;
+  END IF;
+  RETURN NULL;
+END
+$$;
+CREATE TRIGGER outbox_cancelled AFTER UPDATE OF cancelled_at ON rotord.outbox
+  FOR EACH ROW WHEN (OLD.cancelled_at IS NULL AND NEW.cancelled_at IS NOT NULL) EXECUTE FUNCTION rotord.outbox_cancelled();
+
+-- What is never done to the outbox: its rows are the memory that keys are unique by, and a cancel is not taken back.
+CREATE FUNCTION rotord.outbox_refused() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF TG_OP <> 'UPDATE' THEN
+    RAISE EXCEPTION 'rows of rotord.outbox stay for ever: % is refused', TG_OP
+      USING ERRCODE = 'restrict_violation',
+            HINT = 'To call a message back: UPDATE rotord.outbox SET cancelled_at = now() WHERE id = ... Bodies are blanked by retention.';
+  ELSIF NEW.cancelled_at IS NULL THEN
+    RAISE EXCEPTION 'message % was cancelled, and that is not taken back', OLD.id
+      USING ERRCODE = 'restrict_violation', HINT = 'INSERT it again under a new idempotency_key.';
+  END IF;
+  NEW.cancelled_at := OLD.cancelled_at;  -- cancelled twice: the first time stands
+  RETURN NEW;
+END
+$$;
+CREATE TRIGGER outbox_cancel_stands BEFORE UPDATE OF cancelled_at ON rotord.outbox
+  FOR EACH ROW WHEN (OLD.cancelled_at IS NOT NULL) EXECUTE FUNCTION rotord.outbox_refused();
+CREATE TRIGGER outbox_never_deleted BEFORE DELETE ON rotord.outbox
+  FOR EACH STATEMENT EXECUTE FUNCTION rotord.outbox_refused();
+CREATE TRIGGER outbox_never_truncated BEFORE TRUNCATE ON rotord.outbox
+  FOR EACH STATEMENT EXECUTE FUNCTION rotord.outbox_refused();
+
+-- Writes down what changed in the fleet, whoever changed it. Arguments: the kind, what stands between the parts of the name, its columns.
+CREATE FUNCTION rotord.fleet_changed() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, rotord, pg_temp AS $$
+DECLARE
+  was jsonb := to_jsonb(OLD);
+  is_now jsonb := to_jsonb(NEW);
+BEGIN
+  INSERT INTO rotord.fleet_changes (kind, name)
+  SELECT DISTINCT TG_ARGV[0], concat_ws(TG_ARGV[1], version ->> TG_ARGV[2], version ->> TG_ARGV[3])
+  FROM unnest(ARRAY[was, is_now]) AS version
+  WHERE version IS NOT NULL;
+  PERFORM pg_notify('rotord_fleet', '');  -- many in one transaction are one notification
+  RETURN NULL;
+END
+$$;
+CREATE TRIGGER clients_changed AFTER INSERT OR DELETE ON rotord.clients
+  FOR EACH ROW EXECUTE FUNCTION rotord.fleet_changed('client', '', 'slug');
+CREATE TRIGGER clients_updated AFTER UPDATE ON rotord.clients
+  FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION rotord.fleet_changed('client', '', 'slug');
+CREATE TRIGGER domains_changed AFTER INSERT OR DELETE ON rotord.domains
+  FOR EACH ROW EXECUTE FUNCTION rotord.fleet_changed('domain', '', 'name');
+CREATE TRIGGER domains_updated AFTER UPDATE ON rotord.domains
+  FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION rotord.fleet_changed('domain', '', 'name');
+CREATE TRIGGER addresses_changed AFTER INSERT OR DELETE ON rotord.addresses
+  FOR EACH ROW EXECUTE FUNCTION rotord.fleet_changed('address', '', 'email');
+CREATE TRIGGER addresses_updated AFTER UPDATE ON rotord.addresses
+  FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION rotord.fleet_changed('address', '', 'email');
+CREATE TRIGGER campaigns_changed AFTER INSERT OR DELETE ON rotord.campaigns
+  FOR EACH ROW EXECUTE FUNCTION rotord.fleet_changed('campaign', '/', 'client', 'name');
+CREATE TRIGGER campaigns_updated AFTER UPDATE ON rotord.campaigns
+  FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION rotord.fleet_changed('campaign', '/', 'client', 'name');
+CREATE TRIGGER pauses_changed AFTER INSERT OR DELETE ON rotord.pauses
+  FOR EACH ROW EXECUTE FUNCTION rotord.fleet_changed('pause', ':', 'kind', 'name');
+CREATE TRIGGER pauses_updated AFTER UPDATE ON rotord.pauses
+  FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION rotord.fleet_changed('pause', ':', 'kind', 'name');
+
+-- Rules that no CHECK can hold: a time zone that exists (all names are read from disk, so only for one no other client has), and the
+-- one spelling of a suppressed mailbox, so that a person may type it as it comes.
+CREATE FUNCTION rotord.clients_timezone() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, rotord, pg_temp AS $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM rotord.clients AS c WHERE c.timezone = NEW.timezone)
+     AND NOT EXISTS (SELECT FROM pg_timezone_names AS z WHERE z.name = NEW.timezone) THEN
+    RAISE EXCEPTION 'there is no time zone "%"', NEW.timezone
+      USING ERRCODE = 'check_violation', SCHEMA = 'rotord', TABLE = 'clients', COLUMN = 'timezone',
+            CONSTRAINT = 'clients_timezone_exists', HINT = 'Write it as in Europe/Berlin; SELECT name FROM pg_timezone_names lists them.';
+  END IF;
+  RETURN NEW;
+END
+$$;
+CREATE TRIGGER clients_timezone BEFORE INSERT OR UPDATE OF timezone ON rotord.clients
+  FOR EACH ROW WHEN (NEW.timezone <> 'UTC') EXECUTE FUNCTION rotord.clients_timezone();
+
+CREATE FUNCTION rotord.suppressions_spelling() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  NEW.recipient := rotord.lower_case(NEW.recipient);
+  RETURN NEW;
+END
+$$;
+CREATE TRIGGER suppressions_spelling BEFORE INSERT OR UPDATE OF recipient ON rotord.suppressions
+  FOR EACH ROW EXECUTE FUNCTION rotord.suppressions_spelling();
+
+-- What to read (security_invoker: with the reader's own rights, so the policies below hold here too).
+CREATE VIEW rotord.messages WITH (security_invoker = true) AS
+SELECT o.id, o.client, o.campaign, o.recipient, o.kind,
+       CASE WHEN q.state IN ('queued', 'scheduled', 'waiting') THEN 'queued' ELSE coalesce(q.state, s.status) END AS status,
+       s.delivery,
+       coalesce(s.sender, a.address) AS sender,
+       coalesce(s.provider, a.provider) AS provider,
+       coalesce(s.provider_message_id, a.provider_message_id) AS provider_message_id,
+       coalesce(s.message_id, q.message_id) AS message_id,
+       coalesce(s.attempts, q.attempts) AS attempts,
+       coalesce(s.last_error, q.last_error) AS last_error,
+       o.created_at, s.sent_at, s.settled_at, s.replied_at
+FROM rotord.outbox AS o
+LEFT JOIN rotord.message_state AS s ON s.id = o.id
+LEFT JOIN rotord.queue AS q ON q.id = o.id
+LEFT JOIN rotord.attempts AS a ON a.id = q.attempt;
+
+-- Used is what counts against the limits: all but the proven not accepted, from begin until the window after the finish, at the latest
+-- after the deadline. 25 hours of ids: a day and the longest time an attempt may take. What was sent elsewhere before counts one day.
+CREATE VIEW rotord.address_status WITH (security_invoker = true) AS
+SELECT a.email AS address, a.domain, d.client, now_is.state, now_is.reason, now_is.since, now_is.until,
+       coalesce(used.hour, 0) AS used_hour,
+       coalesce(used.day, 0)
+         + CASE WHEN a.used_day_at > statement_timestamp() - interval '24 hours' THEN a.used_day ELSE 0 END AS used_day,
+       a.per_hour, a.per_day,
+       NULL::real AS score
+FROM rotord.addresses AS a
+JOIN rotord.domains AS d ON d.name = a.domain
+JOIN rotord.clients AS c ON c.slug = d.client
+CROSS JOIN LATERAL (
+  SELECT v.state, v.reason, v.since, v.until
+  FROM (VALUES
+    (CASE a.status WHEN 'active' THEN NULL ELSE a.status END, 'a person set the address to ' || a.status, NULL::timestamptz, NULL::timestamptz),
+    (CASE d.status WHEN 'active' THEN NULL ELSE d.status END, 'a person set the domain to ' || d.status, NULL, NULL),
+    (CASE c.status WHEN 'active' THEN NULL ELSE c.status END, 'a person set the client to ' || c.status, NULL, NULL),
+    (a.health, a.health_reason, a.health_since, a.health_until),
+    (d.health, 'domain: ' || d.health_reason, d.health_since, d.health_until)) AS v (state, reason, since, until)
+  ORDER BY array_position(ARRAY['disabled', 'paused', 'cooling', 'probation', 'suspicious', 'healthy'], v.state)
+  LIMIT 1) AS now_is
+LEFT JOIN (
+  SELECT t.address,
+         count(*) FILTER (WHERE least(t.finished_at, t.deadline_at) > statement_timestamp() - interval '1 hour') AS hour,
+         count(*) AS day
+  FROM rotord.attempts AS t
+  WHERE t.id >= (extract(epoch FROM statement_timestamp() - interval '25 hours') * 1000)::bigint << 20
+    AND (t.outcome IS NULL OR t.outcome IN ('accepted', 'uncertain'))
+    AND least(t.finished_at, t.deadline_at) > statement_timestamp() - interval '24 hours'
+  GROUP BY t.address) AS used ON used.address = a.email;
+
+-- Who may do what. The daemon is the owner, for whom policies do not count. An app is a role that `rotord app add` made a member of
+-- rotord_app; it sees the rows of its clients. current_user, so that a pooler that logs in once and says SET ROLE is held too.
+REVOKE ALL ON SCHEMA rotord FROM PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA rotord FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA rotord FROM PUBLIC;
+GRANT USAGE ON SCHEMA rotord TO rotord_app;
+GRANT INSERT (client, recipient, recipient_name, subject, body_text, body_html, stream, campaign, kind, sender, thread_key, reply_to, headers,
+              attachments, metadata, priority, send_after, expires_at, on_uncertain, idempotency_key, cancelled_at),
+      UPDATE (cancelled_at),
+      SELECT (id, client, recipient, recipient_name, subject, stream, campaign, kind, sender, thread_key, reply_to, headers, metadata, priority,
+              send_after, expires_at, on_uncertain, idempotency_key, cancelled_at, created_at, blanked_at)
+  ON rotord.outbox TO rotord_app;
+GRANT SELECT (id, client, state, attempts, attempt, message_id, last_error) ON rotord.queue TO rotord_app;
+GRANT SELECT ON rotord.message_state, rotord.attempts, rotord.suppressions, rotord.campaigns, rotord.clients, rotord.domains,
+  rotord.addresses, rotord.app_clients, rotord.messages, rotord.address_status TO rotord_app;
+
+ALTER TABLE rotord.app_clients ENABLE ROW LEVEL SECURITY;
+ALTER TABLE rotord.clients ENABLE ROW LEVEL SECURITY;
+ALTER TABLE rotord.domains ENABLE ROW LEVEL SECURITY;
+ALTER TABLE rotord.addresses ENABLE ROW LEVEL SECURITY;
+ALTER TABLE rotord.campaigns ENABLE ROW LEVEL SECURITY;
+ALTER TABLE rotord.outbox ENABLE ROW LEVEL SECURITY;
+ALTER TABLE rotord.queue ENABLE ROW LEVEL SECURITY;
+ALTER TABLE rotord.message_state ENABLE ROW LEVEL SECURITY;
+ALTER TABLE rotord.attempts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE rotord.threads ENABLE ROW LEVEL SECURITY;
+ALTER TABLE rotord.suppressions ENABLE ROW LEVEL SECURITY;
+-- ARRAY(SELECT ...) is computed once a statement and can be looked up in an index.
+CREATE POLICY own ON rotord.app_clients FOR SELECT TO rotord_app USING (role = current_user);
+CREATE POLICY own ON rotord.clients FOR SELECT TO rotord_app USING (slug = ANY (ARRAY(SELECT m.client FROM rotord.app_clients AS m)));
+CREATE POLICY own ON rotord.domains FOR SELECT TO rotord_app USING (client = ANY (ARRAY(SELECT m.client FROM rotord.app_clients AS m)));
+CREATE POLICY own ON rotord.addresses FOR SELECT TO rotord_app USING (domain = ANY (ARRAY(SELECT d.name FROM rotord.domains AS d)));
+CREATE POLICY own ON rotord.campaigns FOR SELECT TO rotord_app USING (client = ANY (ARRAY(SELECT m.client FROM rotord.app_clients AS m)));
+CREATE POLICY own ON rotord.outbox TO rotord_app USING (client = ANY (ARRAY(SELECT m.client FROM rotord.app_clients AS m)));
+CREATE POLICY own ON rotord.queue FOR SELECT TO rotord_app USING (client = ANY (ARRAY(SELECT m.client FROM rotord.app_clients AS m)));
+CREATE POLICY own ON rotord.message_state FOR SELECT TO rotord_app USING (client = ANY (ARRAY(SELECT m.client FROM rotord.app_clients AS m)));
+CREATE POLICY own ON rotord.attempts FOR SELECT TO rotord_app USING (client = ANY (ARRAY(SELECT m.client FROM rotord.app_clients AS m)));
+CREATE POLICY own ON rotord.suppressions FOR SELECT TO rotord_app USING (client = ANY (ARRAY(SELECT m.client FROM rotord.app_clients AS m)));
+
+-- The versions this file contains; one line for each file of rotord/migrations/.
+INSERT INTO rotord.schema_version (version, breaking) VALUES (1, false);
