@@ -44,6 +44,7 @@ class Pacer:
         "_by_day",
         "_clock",
         "_closes",
+        "_counted_from",
         "_day",
         "_draws",
         "_fastest_s",
@@ -65,10 +66,10 @@ class Pacer:
         self._per_hour = per_hour
         self._per_day = per_day
         self._clock = clock
-        self._day: SendingDay | None = None
-        # What `_begin_day` finds out about the day in hand.
+        # What `_begin_day` finds out about the day in hand; there is none yet.
+        self._day: SendingDay
         self._plan = self._ordinal = 0
-        self._since, self._opens, self._closes = inf, inf, -inf
+        self._since, self._opens, self._closes, self._counted_from = inf, inf, -inf, inf
         self._open_s = self._slot_s = self._fastest_s = self._by_day = 0.0
         # The last sixteen draws and which they are; the last question and its answer.
         self._block, self._draws = -1, b""
@@ -76,13 +77,14 @@ class Pacer:
         self._answer = inf
 
     def counting_since(self, now: float) -> float:
-        """Say from when on messages count as `sent`; not after `now`, and the same until the day's window has closed.
+        """Say from when on messages count as `sent`; never after `now`.
 
-        That is the close of the day before, at most 24 h before this day opens: what a night's transactional mail
-        takes from the rolling caps, it takes from the plan. Before those 24 h it is the close of the day before.
+        It is the close of the day before and, from 24 h before this day opens, at most those 24 h ago: what a night's
+        transactional mail takes from the rolling caps, it takes from the plan; what a weekend's took, is free again.
         """
-        day = self._clock.day_at(now)
-        return max(day.since, day.opens - _DAY_S) if now >= day.opens - _DAY_S else day.since
+        if not self._since <= now < self._closes:
+            self._begin_day(now)
+        return self._counted_from if now >= self._counted_from else self._since
 
     def next_at(self, sent: int, last_at: float | None, now: float) -> float:
         """Say when the next message may begin at the earliest: at once when that is not after `now`.
@@ -90,21 +92,19 @@ class Pacer:
         `sent` messages of every kind began since `counting_since(now)`, the latest ever at `last_at`. With these two
         unchanged the answer stays the same while `now` moves up to it. inf: a limit is 0.
         """
-        day = self._day
-        if day is None or not self._since <= now < self._closes:
-            if 0 in (self._per_hour, self._per_day):
-                return inf
-            day = self._begin_day(now)
-        if now < self._opens - _DAY_S:
-            sent = 0  # What is sent before those 24 h takes nothing from this day.
+        if not self._since <= now < self._closes:
+            self._begin_day(now)
+        if now < self._counted_from:
+            sent = 0  # What begins before that takes nothing from this day.
         if self._asked != (sent, last_at):
             self._asked = (sent, last_at)
-            self._answer = self._next_at(day, sent, last_at)
+            self._answer = self._next_at(sent, last_at)
         return self._answer
 
-    def _begin_day(self, now: float) -> SendingDay:
+    def _begin_day(self, now: float) -> None:
         day = self._day = self._clock.day_at(now)
         self._since, self._opens, self._closes = day.since, day.opens, day.closes
+        self._counted_from = max(day.since, day.opens - _DAY_S)
         self._asked, self._block = None, -1
         self._ordinal = day.date.toordinal()
         self._by_day = _BY_DAY * jitter_unit(self._key, self._ordinal)
@@ -114,26 +114,28 @@ class Pacer:
             self._slot_s = self._open_s / self._plan
             of_the_hour = _HOUR_S * _OF / (_PLANNED * self._per_hour) if self._per_hour is not None else 0.0
             self._fastest_s = min(self._slot_s, max(self._slot_s / _HURRY, of_the_hour))
-        return day
 
-    def _next_at(self, day: SendingDay, sent: int, last_at: float | None) -> float:
+    def _next_at(self, sent: int, last_at: float | None) -> float:
         left = self._plan - sent
         if left <= 0:
-            return self._first_after(day)
+            return self._first_after()
         block, index = divmod(sent, _DRAWS)
         if block != self._block:
             self._block, self._draws = block, jitter_bytes(self._key, self._ordinal, block)
         unit = _draw(self._draws, index)
         due = self._slot_s * (sent + _EDGE + self._by_day + _BY_SLOT * unit)
         if last_at is not None and last_at > self._opens:
-            last = day.position(last_at)
+            last = self._day.position(last_at)
             # On the grid this is the slot's own length: the last message lies half a slot before its end on average.
             gap = max((self._open_s - last) / (left + 0.5), self._fastest_s)
             behind = last + gap * (1.0 - _BY_SLOT / 2 + _BY_SLOT * unit)
             due = max(due, last + _NEAREST * gap) if due >= last else behind
-        return day.instant(due) if due < self._open_s else self._first_after(day)
+        return self._day.instant(due) if due < self._open_s else self._first_after()
 
-    def _first_after(self, day: SendingDay) -> float:
+    def _first_after(self) -> float:
+        if 0 in (self._per_hour, self._per_day):
+            return inf
+        day = self._day
         # At most two steps: a plan of less than one a day leaves out a date in forty, never two openings in a row.
         while not (plan := self._plan_of(day := self._clock.day_after(day))):
             pass
