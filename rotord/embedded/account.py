@@ -82,7 +82,8 @@ async def choose_account(state_dir: Path) -> Account:
 
 async def reachable_binaries(account: Account, found: PostgresBinaries) -> PostgresBinaries:
     """The same programs, from a copy below /var/lib/rotord if the account cannot run them where they are."""
-    if account.owner is None or await succeeds(*account.prefix, str(found.tool("postgres")), "--version"):
+    # Asked by a program that is already that account's: setpriv itself still may what root may when it runs the next one.
+    if account.owner is None or await succeeds(*account.prefix, "test", "-x", str(found.tool("postgres"))):
         return found
     wheel = found.wheel_dir
     if wheel is None:

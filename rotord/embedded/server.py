@@ -29,6 +29,7 @@ from structlog.typing import FilteringBoundLogger
 from rotord.embedded.account import Account, choose_account, homes, reachable_binaries, succeeds
 from rotord.embedded.binaries import PostgresBinaries, binaries
 from rotord.embedded.errors import EmbeddedPostgresError
+from rotord.embedded.leftover import end_left_over, last_socket_dir_of, running_socket_dir
 
 # For a small VPS; everything else is PostgreSQL's default, which is durable (fsync, full_page_writes, synchronous_commit).
 SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
@@ -58,11 +59,18 @@ _PORT: Final = 5432  # names the socket file, no more
 _SOCKET_DIR_BYTES: Final = 107 - len(f"/.s.PGSQL.{_PORT}")
 _LOG_BYTES: Final = 1 << 20
 _START_S: Final = 300.0  # recovery reads up to max_wal_size
-_STOP_S: Final = 30.0
+STOP_S: Final = 30.0  # TimeoutStopSec in systemd/rotord.service knows it
 _BORROW_S: Final = 10.0
 _POLL_S: Final = 0.02  # half of a usual start
-_LAUNCHES: Final = 5  # backends of a killed server hold its memory for a moment
 _RESTART_MAX_S: Final = 30.0
+
+
+_NOT_YET: Final = (
+    ConnectionError,
+    FileNotFoundError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.PostgresConnectionError,
+)
 
 
 class EmbeddedPostgres:
@@ -129,7 +137,9 @@ class EmbeddedPostgres:
             self._account.make_dir(self._account.home)
             self._binaries = await reachable_binaries(self._account, binaries(_major_of(self.data_dir)))
             await self._ensure_data(self._binaries)
-            await self._end_left_over_server()
+            last_socket_dir = last_socket_dir_of(self.data_dir)
+            await self._end_left_over()
+            self._remove_short_socket_dir(last_socket_dir)
             self._socket_dir = self._make_socket_dir()
             await self._run(self._binaries)
             await self._ensure_database()
@@ -148,7 +158,7 @@ class EmbeddedPostgres:
                 with contextlib.suppress(ProcessLookupError):
                     process.send_signal(farewell)
                 try:
-                    async with asyncio.timeout(_STOP_S):
+                    async with asyncio.timeout(STOP_S):
                         await process.wait()
                 except TimeoutError:
                     continue
@@ -176,6 +186,7 @@ class EmbeddedPostgres:
                     await self._stopped.wait()
             delay_s = min(max(1.0, 2 * delay_s), _RESTART_MAX_S)
             try:
+                await self._end_left_over()
                 await self._run(found)
             except EmbeddedPostgresError as error:
                 self._log.error("database_restart_failed", reason=str(error))
@@ -199,12 +210,9 @@ class EmbeddedPostgres:
     async def _borrow(self) -> Path:
         """The socket's directory of the server that the lock's holder runs; it may just be starting or stopping."""
         if self._share:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_BORROW_S):
-                    # Another process's: there is nothing to wait on.
-                    while (socket_dir := _running_socket_dir(self._state_dir)) is None:  # noqa: ASYNC110
-                        await asyncio.sleep(_POLL_S)
-                    return socket_dir
+            socket_dir = await running_socket_dir(homes(self._state_dir), _BORROW_S)
+            if socket_dir is not None:
+                return socket_dir
         holder = (self._state_dir / "rotord.lock").read_text().strip()
         raise EmbeddedPostgresError(
             f"{self._state_dir} is in use by another rotord (process {holder or 'unknown'}): stop it, "
@@ -245,26 +253,11 @@ class EmbeddedPostgres:
             raise EmbeddedPostgresError(f"initdb failed in {home}: {output.decode(errors='replace')[-2000:].strip()}")
         _put_in_place(new, data)
 
-    async def _end_left_over_server(self) -> None:
+    async def _end_left_over(self) -> None:
         """A killed rotord's server shuts down by itself where setpriv exists; elsewhere, and to be quick, it is told to."""
-        lines = _pid_file(self.data_dir)
-        if not lines:
-            return
-        pid = _server_pid(lines, self.data_dir)
+        pid = await end_left_over(self.data_dir)
         if pid is not None:
-            self._log.warning("database_left_over", pid=pid)
-        for farewell in (signal.SIGINT, signal.SIGQUIT):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_STOP_S):
-                    if pid is not None:
-                        with contextlib.suppress(ProcessLookupError):
-                            os.kill(pid, farewell)
-                    # Not our child: there is nothing to wait on.
-                    while _server_pid(_pid_file(self.data_dir), self.data_dir) is not None:  # noqa: ASYNC110
-                        await asyncio.sleep(_POLL_S)
-                self._remove_short_socket_dir(Path(lines[4]) if len(lines) > 4 else Path())  # noqa: PLR2004 (5th line)
-                return
-        raise EmbeddedPostgresError(f"a left-over PostgreSQL (process {pid}) on {self.data_dir} does not end: kill it")
+            self._log.warning("database_left_over_ended", pid=pid)
 
     async def _run(self, found: PostgresBinaries) -> None:
         self._rotate_log()
@@ -272,27 +265,22 @@ class EmbeddedPostgres:
         dies_with_us = ("setpriv", "--pdeathsig", "INT", "--")
         prefix = (*self._account.prefix, *(dies_with_us if await succeeds(*dies_with_us, "true") else ()))
         arguments = [f"--{name}={value}" for name, value in self._settings.items()]
-        exit_code = None
-        for attempt in range(1, _LAUNCHES + 1):
-            with self.log_path.open("ab") as log_file:
-                self._process = process = await asyncio.create_subprocess_exec(
-                    *prefix,
-                    str(found.tool("postgres")),
-                    *("-D", str(self.data_dir), "-k", str(self._socket_dir), "-p", str(_PORT)),
-                    *("--listen_addresses=", "--unix_socket_permissions=0700", "--logging_collector=off", *arguments),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=log_file,
-                    stderr=log_file,
-                    start_new_session=True,
-                    env=_environment(),
-                )
-            if await self._answers(process):
-                return
-            exit_code = process.returncode
-            if attempt < _LAUNCHES:
-                await asyncio.sleep(0.2 * attempt)
+        with self.log_path.open("ab") as log_file:
+            self._process = process = await asyncio.create_subprocess_exec(
+                *prefix,
+                str(found.tool("postgres")),
+                *("-D", str(self.data_dir), "-k", str(self._socket_dir), "-p", str(_PORT)),
+                *("--listen_addresses=", "--unix_socket_permissions=0700", "--logging_collector=off", *arguments),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log_file,
+                stderr=log_file,
+                start_new_session=True,
+                env=_environment(),
+            )
+        if await self._answers(process):
+            return
         tail = self.log_path.read_bytes()[-2000:].decode(errors="replace").strip()
-        raise EmbeddedPostgresError(f"PostgreSQL does not start (exit {exit_code}); its log says: {tail}")
+        raise EmbeddedPostgresError(f"PostgreSQL does not start (exit {process.returncode}); its log says: {tail}")
 
     async def _answers(self, process: asyncio.subprocess.Process) -> bool:
         """Wait until the server takes a connection; False if it ended instead."""
@@ -300,7 +288,7 @@ class EmbeddedPostgres:
             async with asyncio.timeout(_START_S):
                 while process.returncode is None:
                     # Not there yet, or still reading its log.
-                    with contextlib.suppress(OSError, asyncpg.CannotConnectNowError):
+                    with contextlib.suppress(*_NOT_YET):
                         connection = await asyncpg.connect(_dsn(self._socket_dir, "postgres"))
                         await connection.close()
                         return True
@@ -327,9 +315,9 @@ class EmbeddedPostgres:
         self._account.make_dir(path)
         return path
 
-    def _remove_short_socket_dir(self, path: Path) -> None:
+    def _remove_short_socket_dir(self, path: Path | None) -> None:
         """Remove what `_make_socket_dir` made outside of home, and only that."""
-        if path.name.startswith("rotord-") and path.parent == Path(tempfile.gettempdir()):
+        if path and path.name.startswith("rotord-") and path.parent == Path(tempfile.gettempdir()):
             with contextlib.suppress(OSError):
                 shutil.rmtree(path)
 
@@ -343,15 +331,6 @@ def _dsn(socket_dir: Path, database: str) -> str:
     return f"postgresql://{_USER}@/{database}?host={quote(str(socket_dir), safe='')}&port={_PORT}"
 
 
-def _running_socket_dir(state_dir: Path) -> Path | None:
-    for home in homes(state_dir):
-        lines = _pid_file(home / "data")
-        # The 8th line is the state.
-        if _server_pid(lines, home / "data") is not None and lines[7:] and lines[7].strip() == "ready":
-            return Path(lines[4])
-    return None
-
-
 def _environment() -> dict[str, str]:
     """None of ours: PGPORT and the like would mislead the server, and secrets in ours are none of its business."""
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
@@ -362,28 +341,6 @@ def _major_of(data: Path) -> int | None:
         return int((data / "PG_VERSION").read_text())
     except FileNotFoundError:
         return None
-
-
-def _pid_file(data: Path) -> list[str]:
-    """postmaster.pid: process, data, start, port, socket directory, ..."""
-    try:
-        return (data / "postmaster.pid").read_text().splitlines()
-    except FileNotFoundError:
-        return []
-
-
-def _server_pid(lines: list[str], data: Path) -> int | None:
-    """The living server on this data. Its number may meanwhile be another's: a server sits in its data directory."""
-    if not lines or not lines[0].isdecimal():
-        return None
-    pid = int(lines[0])
-    try:
-        os.kill(pid, 0)
-        if Path("/proc/self").exists() and not Path(f"/proc/{pid}/cwd").samefile(data):
-            return None
-    except (ProcessLookupError, FileNotFoundError, PermissionError):
-        return None
-    return pid
 
 
 def _put_in_place(new: Path, data: Path) -> None:
