@@ -19,11 +19,14 @@ LINE_MAX: Final = 998
 #: RFC 2047 2: a line that holds an encoded-word fits 76 characters, the word itself 75.
 ENCODED_LINE: Final = 76
 ENCODED_WORD: Final = 75
+ENCODED_FRAME: Final = len("=?utf-8?q??=")
 #: Above it a display name becomes encoded-words, which fold anywhere; a quoted string must not be cut.
 QUOTED_NAME_MAX: Final = 60
 
 _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _FILENAME_SAFE: Final = re.compile(r'[^"\\<>]+')
+#: What a reader takes for a header's name: the start of each line that no space makes a continuation.
+_NAMES: Final = re.compile(r"^(?! )[^:]*", re.MULTILINE)
 _WORDS: Final = re.compile(r" *[^ ]+")
 
 _ATEXT: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
@@ -110,38 +113,38 @@ def _fold(line: str) -> str | None:
 def encoded_words(value: str, column: int) -> str:
     """Write RFC 2047 encoded-words, in Q or B whichever is shorter, never splitting a character, folded from `column` on."""
     raw = value.encode()
-    escaped = len(raw.translate(None, _Q_SAFE + b" "))
-    if len(raw) + 2 * escaped <= -(-len(raw) // 3) * 4:
-        return "\r\n ".join(_q_words(value, ENCODED_LINE - column))
-    return "\r\n ".join(_b_words(raw, ENCODED_LINE - column))
+    room = min(ENCODED_LINE - column, ENCODED_WORD) - ENCODED_FRAME
+    q = "".join([_Q[octet] for octet in raw])
+    if len(q) <= -(-len(raw) // 3) * 4:
+        words = [q] if len(q) <= room else _q_words(value, room)
+        return "=?utf-8?q?" + "?=\r\n =?utf-8?q?".join(words) + "?="
+    return "=?utf-8?b?" + "?=\r\n =?utf-8?b?".join(_b_words(raw, room)) + "?="
 
 
 def _q_words(value: str, room: int) -> list[str]:
     words = []
     pieces: list[str] = []
-    left = min(room, ENCODED_WORD) - len("=?utf-8?q??=")
     for character in value:
-        piece = _Q[ord(character)] if character < "\x80" else "".join([_Q[octet] for octet in character.encode()])
-        if len(piece) > left:
-            words.append(f"=?utf-8?q?{''.join(pieces)}?=")
+        piece = "".join([_Q[octet] for octet in character.encode()])
+        if len(piece) > room:
+            words.append("".join(pieces))
             pieces = []
-            left = ENCODED_WORD - len("=?utf-8?q??=")
+            room = ENCODED_WORD - ENCODED_FRAME
         pieces.append(piece)
-        left -= len(piece)
-    words.append(f"=?utf-8?q?{''.join(pieces)}?=")
-    return words
+        room -= len(piece)
+    return [*words, "".join(pieces)]
 
 
 def _b_words(raw: bytes, room: int) -> list[str]:
     words = []
     start = 0
     while start < len(raw):
-        end = start + (min(room, ENCODED_WORD) - len("=?utf-8?b??=")) // 4 * 3
+        end = start + room // 4 * 3
         while end < len(raw) and raw[end] in _UTF8_CONTINUATION:
             end -= 1
-        words.append(f"=?utf-8?b?{binascii.b2a_base64(raw[start:end], newline=False).decode('ascii')}?=")
+        words.append(binascii.b2a_base64(raw[start:end], newline=False).decode("ascii"))
         start = end
-        room = ENCODED_WORD
+        room = ENCODED_WORD - ENCODED_FRAME
     return words
 
 
@@ -226,7 +229,7 @@ def _quoted_printable(raw: bytes) -> bytes:
     if b" \n" in raw or b"\t\n" in raw:
         # binascii lets a blank that it escapes at the end of a line pass column 76.
         encoded = _QP_OVERLONG.sub(rb"\1=\n\2", encoded)
-    if b"From " in encoded:
+    if encoded.startswith(b"From ") or b"\nFrom " in encoded:
         encoded = (b"\n" + encoded).replace(b"\nFrom ", b"\nF=\nrom ")[1:]
     return encoded.replace(b"\n", b"\r\n")
 
@@ -295,7 +298,6 @@ def multipart(subtype: str, boundary: str, entities: list[Entity]) -> Entity:
 def seal(headers: tuple[Header, ...]) -> bytes:
     """Join headers into a block, after reading it back: the names on the wire are the names that were meant, in number and order."""
     block = "\r\n".join([header.line for header in headers])
-    found = [line.partition(":")[0] for line in block.split("\r\n") if line[:1] not in {" ", "\t"}]
-    if found != [header.name for header in headers]:
+    if _NAMES.findall(block) != [header.name for header in headers]:
         raise RenderError("The headers on the wire would not be the headers that were meant.")
     return block.encode()

@@ -64,6 +64,12 @@ _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MIME_VERSION: Final = Header("MIME-Version", "MIME-Version: 1.0")
 _ONE_CLICK: Final = Header("List-Unsubscribe-Post", "List-Unsubscribe-Post: List-Unsubscribe=One-Click")
+_TEXT_TYPES: Final = {subtype: Header("Content-Type", f"Content-Type: text/{subtype}; charset=utf-8") for subtype in ("plain", "html")}
+_ENCODINGS: Final = {
+    encoding: Header("Content-Transfer-Encoding", f"Content-Transfer-Encoding: {encoding}")
+    for encoding in ("7bit", "quoted-printable", "base64")
+}
+_HARMLESS: Final = bytes(octet for octet in range(256) if octet not in b"\r\n\0")
 _BLANKS: Final = str.maketrans("", "", "\r\n\t ")
 
 
@@ -174,7 +180,7 @@ def render(
     wire = b"".join((block, b"\r\n\r\n", entity.content, last))
     if len(wire) > MESSAGE_BYTES:
         raise RenderError(f"The message is larger than {MESSAGE_BYTES} bytes.")
-    if not wire.count(b"\r\n") == wire.count(b"\n") == wire.count(b"\r") or b"\0" in wire:
+    if len(wire.translate(None, _HARMLESS)) != 2 * wire.count(b"\r\n"):
         raise RenderError("The message on the wire would hold a bare line end or a NUL.")
     return wire
 
@@ -265,17 +271,10 @@ def _content(message: Message, boundary: str) -> Entity:
 
 def _body(subtype: str, content: str) -> Entity:
     encoding, encoded = mime.encode_body(content, "text body" if subtype == "plain" else "HTML body")
-    return Entity(
-        (
-            Header("Content-Type", f"Content-Type: text/{subtype}; charset=utf-8"),
-            Header("Content-Transfer-Encoding", f"Content-Transfer-Encoding: {encoding}"),
-        ),
-        encoded,
-    )
+    return Entity((_TEXT_TYPES[subtype], _ENCODINGS[encoding]), encoded)
 
 
 def _file(file: Attachment) -> Entity:
     _check_attachment(file)
     content_type, disposition = mime.file_name(file.content_type, file.filename)
-    encoding = Header("Content-Transfer-Encoding", "Content-Transfer-Encoding: base64")
-    return Entity((content_type, disposition, encoding), mime.encode_base64(file.content))
+    return Entity((content_type, disposition, _ENCODINGS["base64"]), mime.encode_base64(file.content))
