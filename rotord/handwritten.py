@@ -133,6 +133,7 @@ def _index(text: str) -> dict[Where, int]:
             for part in _parts(header[2]):
                 table = (*table, newest[table]) if table in newest else table
                 table = (*table, part)
+            lines.setdefault(table, line)
             if header[1] == "[[":
                 newest[table] = newest.get(table, -1) + 1
                 table = (*table, newest[table])
@@ -154,9 +155,9 @@ def _parts(key: str) -> list[str]:
     return parts
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """Offer the known name that was most likely meant, as the end of a sentence; '' when none comes near."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return f"; did you mean {close[0]}?" if close else ""
 
 
