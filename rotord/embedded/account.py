@@ -13,7 +13,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -25,11 +25,13 @@ _NOBODY: Final = 65534
 _SHARED: Final = Path("/var/lib/rotord")
 _NAMESPACE: Final = ("unshare", "--user", f"--map-user={_NOBODY}", f"--map-group={_NOBODY}", "--")
 _AS_NOBODY: Final = ("setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups", "--")
+# The kernel sends SIGINT, the server's clean end, when rotord's main thread is gone, however it went.
+_DIES_WITH_US: Final = ("setpriv", "--pdeathsig", "INT", "--")
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """`home` holds data, socket and log; `prefix` goes before each of PostgreSQL's commands; `owner` is set if not us."""
+    """`home` holds data, socket and log; `prefix` goes before PostgreSQL's commands and execs them; `owner` is set if not us."""
 
     home: Path
     prefix: tuple[str, ...] = ()
@@ -60,6 +62,12 @@ def homes(state_dir: Path) -> tuple[Path, Path]:
 
 async def choose_account(state_dir: Path) -> Account:
     """Pick by who we are, what the kernel allows, and where data already is."""
+    account = await _choose_owner(state_dir)
+    bound = (*account.prefix, *_DIES_WITH_US)
+    return replace(account, prefix=bound) if await succeeds(*bound, "true") else account
+
+
+async def _choose_owner(state_dir: Path) -> Account:
     own, shared = homes(state_dir)
     if os.geteuid() != 0:
         return Account(own)

@@ -26,7 +26,7 @@ import asyncpg
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from rotord.embedded.account import Account, choose_account, homes, reachable_binaries, succeeds
+from rotord.embedded.account import Account, choose_account, homes, reachable_binaries
 from rotord.embedded.binaries import PostgresBinaries, binaries
 from rotord.embedded.errors import EmbeddedPostgresError
 from rotord.embedded.leftover import end_left_over, last_socket_dir_of, running_socket_dir
@@ -222,7 +222,8 @@ class EmbeddedPostgres:
     async def _ensure_data(self, found: PostgresBinaries) -> None:
         data, home = self.data_dir, self._account.home
         for half_made in home.glob("data.new-*"):
-            shutil.rmtree(half_made)
+            # Its initdb may be dying over it; the next start looks again.
+            shutil.rmtree(half_made, ignore_errors=True)
         if _major_of(data) is not None:
             return
         if data.exists():
@@ -261,19 +262,17 @@ class EmbeddedPostgres:
 
     async def _run(self, found: PostgresBinaries) -> None:
         self._rotate_log()
-        # Its own session: Ctrl-C in a terminal is for rotord, which still needs the database while it drains.
-        dies_with_us = ("setpriv", "--pdeathsig", "INT", "--")
-        prefix = (*self._account.prefix, *(dies_with_us if await succeeds(*dies_with_us, "true") else ()))
         arguments = [f"--{name}={value}" for name, value in self._settings.items()]
         with self.log_path.open("ab") as log_file:
             self._process = process = await asyncio.create_subprocess_exec(
-                *prefix,
+                *self._account.prefix,
                 str(found.tool("postgres")),
                 *("-D", str(self.data_dir), "-k", str(self._socket_dir), "-p", str(_PORT)),
                 *("--listen_addresses=", "--unix_socket_permissions=0700", "--logging_collector=off", *arguments),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log_file,
                 stderr=log_file,
+                # Ctrl-C in a terminal is for rotord alone, which still needs the database while it drains.
                 start_new_session=True,
                 env=_environment(),
             )
