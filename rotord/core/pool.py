@@ -98,12 +98,18 @@ class SenderPool:
         self.clients: dict[str, ClientState] = {}
         self.domains: dict[str, DomainState] = {}
         self.addresses: dict[str, AddressState] = {}
-        self.paused: set[tuple[str, str]] = set()
+        self.paused: frozenset[tuple[str, str]] = frozenset()
         self._thread_wait_s = thread_wait_s
         self._routes: dict[tuple[str, ...], Route] = {}
         self._rings: dict[tuple[str, str, Kind], dict[Route, list[StrideRing[DomainState]]]] = {}
 
     # -- the fleet ---------------------------------------------------------------------------------------------------------------
+
+    def set_paused(self, paused: frozenset[tuple[str, str]]) -> None:
+        """What a person paused that is no row of the fleet: (kind, name) with kind all, stream, campaign or provider."""
+        self.paused = paused
+        for name, gate in self.providers.items():
+            gate.paused = ("provider", name) in paused
 
     def put_client(self, value: Client) -> None:
         """Add or change a client; its domains follow its time zone, pacing and reserve."""
@@ -266,6 +272,14 @@ class SenderPool:
         if gate is None:  # _pinned and _turn have just seen it open
             return Wait(Gate.SLOTS, now, "domain", address.domain.value.name)
         return self._reserve(address, gate, now)
+
+    def providers_of(self, lane: Lane) -> set[str]:
+        """The providers that could carry a lane's messages."""
+        if lane.pin:
+            address = self.addresses.get(lane.pin)
+            return set() if address is None else {gate.limits.name for gate in address.domain.route.gates}
+        routes = self._rings.get((lane.client, lane.stream, lane.kind), {})
+        return {gate.limits.name for route in routes for gate in route.gates}
 
     def settle(self, assignment: Assignment, outcome: Outcome, at: float) -> None:
         """Book what an attempt ended with at `at`. Proven not accepted gives address, domain and client their place back."""

@@ -1,0 +1,185 @@
+"""What the engine and its store hand each other: rows on their way in, verdicts on their way out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
+
+    from rotord.core.model import Address, Client, Domain, Outcome, Reply
+    from rotord.core.pool import Lane
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One won lease. `now` is the database's clock when it was won; `ids_from` is above every attempt id ever written."""
+
+    holder: UUID
+    epoch: int
+    now: float
+    ids_from: int
+
+
+class Cursor(NamedTuple):
+    """A place in a lane's order; the claim asks for what comes after it."""
+
+    rank: int = -(2**31)
+    due_at: float = 0.0
+    id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LaneRequest:
+    """Ask a lane for up to `limit` rows after `after`."""
+
+    key: int
+    limit: int
+    after: Cursor
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A queued row that may be begun. `first_at` is None before its first attempt."""
+
+    id: int
+    lane_key: int
+    rank: int
+    due_at: float
+    bytes: int
+    attempts: int
+    first_at: float | None
+    message_id: str | None
+    thread_key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """The outbox row behind a candidate, as stored: jsonb parsed, nothing checked. With its thread's chain of Message-IDs."""
+
+    id: int
+    client: str
+    recipient: str
+    recipient_name: str | None
+    subject: str
+    body_text: str | None
+    body_html: str | None
+    stream: str
+    campaign: str | None
+    kind: str
+    reply_to: str | None
+    headers: object
+    attachments: object
+    metadata: object
+    last_message_id: str = ""
+    references: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """A reserved attempt that wants to begin."""
+
+    outbox_id: int
+    attempt_id: int
+    address: str
+    domain: str
+    client: str
+    provider: str
+    timeout_s: float
+    message_id: str
+
+
+class Verdict(StrEnum):
+    """What the begin statement found: begun, or ended there and then."""
+
+    SENDING = "sending"
+    CANCELLED = "cancelled"
+    SUPPRESSED = "suppressed"
+    EXPIRED = "expired"
+
+
+class Next(StrEnum):
+    """Where a message goes after an attempt."""
+
+    SENT = "sent"
+    FAILED = "failed"
+    RETRY = "retry"
+    UNCERTAIN = "uncertain"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What follows from a reply: where to, and for a retry when and pinned to which address ('' = as it was)."""
+
+    next: Next
+    due_at: float = 0.0
+    pin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The end of one attempt. `finished_at` on the database's clock as the node carries it."""
+
+    attempt_id: int
+    outbox_id: int
+    reply: Reply
+    finished_at: float
+    step: Step
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LaneRow:
+    """A lane that has queued rows."""
+
+    key: int
+    lane: Lane
+
+
+@dataclass(frozen=True, slots=True)
+class Ripened:
+    """What the ripener did, and when the next scheduled row is due (None: none is)."""
+
+    count: int
+    next_due_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """All of it, or what changed of it. `mark` asks for what comes after. Order of use: clients, domains, addresses."""
+
+    mark: int
+    clients: Sequence[Client] = ()
+    domains: Sequence[Domain] = ()
+    addresses: Sequence[Address] = ()
+    gone_clients: Sequence[str] = ()
+    gone_domains: Sequence[str] = ()
+    gone_addresses: Sequence[str] = ()
+    paused: frozenset[tuple[str, str]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """An attempt of the ledger that nobody answered for."""
+
+    attempt_id: int
+    outbox_id: int
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderReport:
+    """How a provider is doing, as the leader publishes it."""
+
+    provider: str
+    kind: str
+    up: bool | None
+    ready: int
+    in_flight: int
+    capacity: int
+    reason: str
+    next_try_in_s: float | None
+    limits: Mapping[str, object] = field(default_factory=dict)

@@ -1,0 +1,63 @@
+"""The right to send: one row, a random holder per process start, an epoch that grows with every term. The database's clock decides.
+
+Not an advisory lock: behind a transaction pooler a session is not ours to keep, and a frozen leader would keep the lock for ever.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rotord.core.records import Term
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    import asyncpg
+
+# clock_timestamp() throughout: now() is stale when the statement waited for the row.
+WIN = """
+WITH won AS (
+  INSERT INTO rotord.lease AS l (name, holder, epoch, elected_at, expires_at, node)
+  VALUES ('main', $1, 1, clock_timestamp(), clock_timestamp() + make_interval(secs => $2), $3)
+  ON CONFLICT (name) DO UPDATE
+     SET holder = excluded.holder, epoch = l.epoch + 1, node = excluded.node,
+         elected_at = clock_timestamp(), expires_at = clock_timestamp() + make_interval(secs => $2)
+   WHERE l.expires_at <= clock_timestamp()
+  RETURNING epoch
+)
+SELECT epoch, extract(epoch FROM clock_timestamp())::float8,
+       (SELECT coalesce(max(id), 0) + 1 FROM rotord.attempts)
+  FROM won
+"""
+
+
+async def win(pool: asyncpg.Pool[asyncpg.Record], holder: UUID, ttl_s: float, node: str) -> Term | None:
+    """Take the lease if nobody holds it; a term, or None."""
+    row = await pool.fetchrow(WIN, holder, ttl_s, node)
+    return None if row is None else Term(holder, row[0], row[1], row[2])
+
+
+RENEW = """
+UPDATE rotord.lease
+   SET expires_at = clock_timestamp() + make_interval(secs => $3)
+ WHERE name = 'main' AND holder = $1 AND epoch = $2 AND expires_at > clock_timestamp()
+RETURNING true
+"""
+
+
+async def renew(pool: asyncpg.Pool[asyncpg.Record], term: Term, ttl_s: float, timeout_s: float) -> bool:
+    """Keep the lease for another `ttl_s`; False when it is lost."""
+    return await pool.fetchval(RENEW, term.holder, term.epoch, ttl_s, timeout=timeout_s) is not None
+
+
+RESIGN = """
+UPDATE rotord.lease
+   SET expires_at = clock_timestamp()
+ WHERE name = 'main' AND holder = $1 AND epoch = $2
+"""
+
+
+async def resign(pool: asyncpg.Pool[asyncpg.Record], term: Term) -> None:
+    """Give the lease up and wake who waits for it."""
+    await pool.execute(RESIGN, term.holder, term.epoch)
+    await pool.execute("SELECT pg_notify('rotord_lease', '')")

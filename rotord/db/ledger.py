@@ -1,0 +1,96 @@
+"""What was sent: the last day, attempt by attempt, to rebuild the pool; months and days, in counters that outlive the ledger."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from rotord.core.model import Outcome
+from rotord.core.pool import LedgerRow
+
+if TYPE_CHECKING:
+    import asyncpg
+
+# Ids are milliseconds << 20, so a day is a range of the primary key. An attempt counts from its finish, so one that began before the
+# window may still count: two hours is twice the longest attempt_timeout_s that settings allow.
+_DAY_MS = 86_400_000
+_LONGEST_MS = 7_200_000
+ID_SHIFT = 20
+
+RECENT = """
+SELECT address, domain, client, provider, extract(epoch FROM began_at)::float8,
+       extract(epoch FROM coalesce(least(finished_at, deadline_at), deadline_at))::float8 AS counts_at, outcome
+  FROM rotord.attempts
+ WHERE id >= $1
+ ORDER BY counts_at
+"""
+
+
+async def recent(pool: asyncpg.Pool[asyncpg.Record], now: float, timeout_s: float) -> list[LedgerRow]:
+    """Every attempt that may count in a window of 24 h at `now`, in the order in which they count."""
+    rows = await pool.fetch(RECENT, (int(now * 1000) - _DAY_MS - _LONGEST_MS) << ID_SHIFT, timeout=timeout_s)
+    return [LedgerRow(row[0], row[1], row[2], row[3], row[4], row[5], None if row[6] is None else Outcome(row[6])) for row in rows]
+
+
+MONTH = """
+SELECT provider, sum(begun)::bigint
+  FROM (SELECT provider, begun
+          FROM rotord.daily_counters
+         WHERE day >= $1 AND day < $2
+        UNION ALL
+        SELECT provider, count(*)
+          FROM rotord.attempts
+         WHERE id >= $3
+         GROUP BY provider) use
+ GROUP BY provider
+"""
+
+
+async def month_use(pool: asyncpg.Pool[asyncpg.Record], now: float, timeout_s: float) -> dict[str, int]:
+    """Requests of each provider in the calendar month (UTC) of `now`: finished days from the counters, today from the ledger."""
+    today = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    midnight_id = int(today.timestamp() * 1000) << ID_SHIFT
+    rows = await pool.fetch(MONTH, today.replace(day=1).date(), today.date(), midnight_id, timeout=timeout_s)
+    return {row[0]: row[1] for row in rows}
+
+
+ROLL_UP = """
+INSERT INTO rotord.daily_counters (day, provider, client, domain, address, begun, accepted)
+SELECT $1, provider, client, domain, address, count(*), count(*) FILTER (WHERE outcome = 'accepted')
+  FROM rotord.attempts
+ WHERE id >= $2 AND id < $3
+ GROUP BY provider, client, domain, address
+ON CONFLICT (day, provider, client, domain, address) DO UPDATE
+   SET begun = excluded.begun, accepted = excluded.accepted
+"""
+
+
+async def roll_up(pool: asyncpg.Pool[asyncpg.Record], day: datetime, timeout_s: float) -> None:
+    """Count a UTC day (given by its midnight) into daily_counters; counting it again corrects it."""
+    start = int(day.timestamp() * 1000)
+    await pool.execute(ROLL_UP, day.date(), start << ID_SHIFT, (start + _DAY_MS) << ID_SHIFT, timeout=timeout_s)
+
+
+LAST_ROLLED = """
+SELECT max(day)
+  FROM rotord.daily_counters
+"""
+FIRST_ATTEMPT = """
+SELECT min(began_at)
+  FROM rotord.attempts
+"""
+
+
+async def days_to_roll_up(pool: asyncpg.Pool[asyncpg.Record], now: float) -> list[datetime]:
+    """The finished UTC days that no counter has yet, oldest first."""
+    today = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    last = await pool.fetchval(LAST_ROLLED)
+    if last is None:
+        first = await pool.fetchval(FIRST_ATTEMPT)
+        if first is None:
+            return []
+        start = first.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+    else:
+        start = datetime(last.year, last.month, last.day, tzinfo=UTC).timestamp() + _DAY_MS / 1000
+    days = int((today.timestamp() - start) // 86400)
+    return [datetime.fromtimestamp(start + 86400 * number, UTC) for number in range(days)]

@@ -1,0 +1,176 @@
+"""From the queue to the wire: which lanes have rows, which rows are next, what is in them, and the one statement that begins attempts.
+
+Only the leader calls these. Candidates are read without locks, since nobody else begins messages; `begin` checks everything again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rotord.core.model import Kind
+from rotord.core.pool import Lane
+from rotord.core.records import Begin, Candidate, LaneRequest, LaneRow, Payload, Term, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import asyncpg
+
+# A loose index scan: one descent for each lane that has a queued row, however many rows it has.
+LANES = """
+WITH RECURSIVE lanes AS (
+  (SELECT lane, client, stream, kind, campaign, pin, pin_kind
+     FROM rotord.queue
+    WHERE state = 'queued'
+    ORDER BY lane
+    LIMIT 1)
+  UNION ALL
+  (SELECT n.lane, n.client, n.stream, n.kind, n.campaign, n.pin, n.pin_kind
+     FROM lanes l
+    CROSS JOIN LATERAL (
+      SELECT lane, client, stream, kind, campaign, pin, pin_kind
+        FROM rotord.queue
+       WHERE state = 'queued' AND lane > l.lane
+       ORDER BY lane
+       LIMIT 1) n)
+)
+SELECT lane, client, stream, kind, campaign, pin, pin_kind
+  FROM lanes
+"""
+
+
+async def lanes(pool: asyncpg.Pool[asyncpg.Record]) -> list[LaneRow]:
+    """Every lane that has a queued row now."""
+    rows = await pool.fetch(LANES)
+    return [LaneRow(row[0], Lane(row[1], row[2], Kind(row[3]), row[4], row[5], row[6])) for row in rows]
+
+
+CANDIDATES = """
+SELECT q.id, w.lane, q.rank, extract(epoch FROM q.due_at)::float8, q.bytes, q.attempts,
+       extract(epoch FROM q.first_at)::float8, q.message_id, q.thread_key
+  FROM unnest($1::bigint[], $2::int[], $3::int[], $4::float8[], $5::bigint[]) AS w (lane, n, rank, due_at, id)
+ CROSS JOIN LATERAL (
+   SELECT id, rank, due_at, bytes, attempts, first_at, message_id, thread_key
+     FROM rotord.queue
+    WHERE state = 'queued' AND lane = w.lane AND (rank, due_at, id) > (w.rank, to_timestamp(w.due_at), w.id)
+    ORDER BY rank, due_at, id
+    LIMIT w.n) q
+"""
+
+
+async def candidates(pool: asyncpg.Pool[asyncpg.Record], requests: Sequence[LaneRequest]) -> list[Candidate]:
+    """The next rows of each lane, in its order, lane after lane. Locks nothing."""
+    rows = await pool.fetch(
+        CANDIDATES,
+        [request.key for request in requests],
+        [request.limit for request in requests],
+        [request.after.rank for request in requests],
+        [request.after.due_at for request in requests],
+        [request.after.id for request in requests],
+    )
+    return [Candidate(*row) for row in rows]
+
+
+PAYLOADS = """
+SELECT o.id, o.client, o.recipient, o.recipient_name, o.subject, o.body_text, o.body_html, o.stream, o.campaign, o.kind,
+       o.reply_to, o.headers, o.attachments, o.metadata,
+       coalesce(t.last_message_id, ''), coalesce(t."references", '{}')
+  FROM unnest($1::bigint[]) AS w (id)
+  JOIN rotord.outbox o ON o.id = w.id
+  LEFT JOIN rotord.threads t ON t.client = o.client AND t.thread_key = o.thread_key
+"""
+
+
+async def payloads(pool: asyncpg.Pool[asyncpg.Record], ids: Sequence[int]) -> list[Payload]:
+    """What is in these messages, in no particular order."""
+    return [Payload(*row) for row in await pool.fetch(PAYLOADS, ids)]
+
+
+# The fence, the last checks and the ledger in one autocommit statement: nothing stays open over client code, so a leader that is frozen
+# right before or after it blocks nobody. FOR SHARE conflicts with the UPDATE of a take-over (KEY SHARE would not), and under
+# READ COMMITTED a lease row that changed while we waited is judged by its new version: an old leader finds no row and begins nothing.
+# began_at is the statement's time, before its snapshot: what it did not see was not committed then.
+BEGIN = """
+WITH fence AS MATERIALIZED (
+  SELECT 1 AS held
+    FROM rotord.lease
+   WHERE name = 'main' AND holder = $1 AND epoch = $2 AND expires_at > clock_timestamp()
+     FOR SHARE
+), want AS (
+  SELECT *
+    FROM unnest($3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::float8[], $10::text[])
+      AS w (id, attempt, address, domain, client, provider, timeout_s, message_id)
+), locked AS MATERIALIZED (
+  SELECT q.id, q.client, q.kind, q.recipient, q.cancelled, q.expires_at, q.attempts, q.thread_key, q.message_id, q.last_error
+    FROM rotord.queue q
+   WHERE EXISTS (SELECT FROM fence) AND q.id = ANY ($3::bigint[]) AND q.state = 'queued'
+     FOR UPDATE OF q SKIP LOCKED
+), judged AS MATERIALIZED (
+  SELECT l.*, w.attempt, w.address, w.domain, w.provider, w.timeout_s, w.message_id AS new_message_id,
+         CASE WHEN l.cancelled THEN 'cancelled'
+              WHEN l.expires_at <= clock_timestamp() THEN 'expired'
+              WHEN EXISTS (
+                SELECT FROM rotord.suppressions s
+                 WHERE lower(s.recipient) = l.recipient
+                   AND (s.client IS NULL OR s.client = l.client)
+                   AND (l.kind = 'bulk' OR s.reason IN ('hard_bounce', 'manual'))) THEN 'suppressed'
+              ELSE 'sending' END AS verdict
+    FROM locked l
+    JOIN want w USING (id)
+), begun AS (
+  UPDATE rotord.queue q
+     SET state = 'sending', attempt = j.attempt, attempts = q.attempts + 1,
+         first_at = coalesce(q.first_at, statement_timestamp()), message_id = coalesce(q.message_id, j.new_message_id)
+    FROM judged j
+   WHERE j.verdict = 'sending' AND q.id = j.id
+), ledger AS (
+  INSERT INTO rotord.attempts (id, outbox_id, number, epoch, address, domain, client, provider, began_at, deadline_at)
+  SELECT j.attempt, j.id, j.attempts + 1, $2, j.address, j.domain, j.client, j.provider,
+         statement_timestamp(), clock_timestamp() + make_interval(secs => j.timeout_s)
+    FROM judged j
+   WHERE j.verdict = 'sending'
+), thread AS (
+  INSERT INTO rotord.threads (client, thread_key, sender, last_message_id)
+  SELECT j.client, j.thread_key, j.address, ''
+    FROM judged j
+   WHERE j.verdict = 'sending' AND j.thread_key IS NOT NULL
+  ON CONFLICT (client, thread_key) DO UPDATE SET sender = excluded.sender, updated_at = clock_timestamp()
+), gone AS (
+  DELETE FROM rotord.queue q
+   USING judged j
+   WHERE j.verdict <> 'sending' AND q.id = j.id
+), ended AS (
+  INSERT INTO rotord.message_state (id, client, status, message_id, attempts, last_error)
+  SELECT j.id, j.client, j.verdict, j.message_id, j.attempts, j.last_error
+    FROM judged j
+   WHERE j.verdict <> 'sending'
+)
+SELECT j.id, j.verdict
+  FROM fence
+  LEFT JOIN judged j ON true
+"""
+
+
+class FencedError(Exception):
+    """The lease is no longer ours: nothing was begun."""
+
+
+async def begin(pool: asyncpg.Pool[asyncpg.Record], term: Term, begins: Sequence[Begin]) -> dict[int, Verdict]:
+    """Begin what still may begin, end what was cancelled, suppressed or expired; rows somebody else has locked are absent.
+
+    Raises FencedError when the term is over. When the connection fails the outcome is unknown: read the attempt ids back.
+    """
+    columns: list[Any] = [
+        [begin.outbox_id for begin in begins],
+        [begin.attempt_id for begin in begins],
+        [begin.address for begin in begins],
+        [begin.domain for begin in begins],
+        [begin.client for begin in begins],
+        [begin.provider for begin in begins],
+        [begin.timeout_s for begin in begins],
+        [begin.message_id for begin in begins],
+    ]
+    rows = await pool.fetch(BEGIN, term.holder, term.epoch, *columns)
+    if not rows:
+        raise FencedError
+    return {row[0]: Verdict(row[1]) for row in rows if row[0] is not None}

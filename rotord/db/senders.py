@@ -1,0 +1,129 @@
+"""The fleet as the daemon reads it: everything once a term, then what changed.
+
+`fleet_changes` is written by triggers, so an edit by hand in a table editor counts like any other. Its rows carry the transaction's id:
+asking for those not older than the oldest transaction that was running at the last look misses nothing, in whatever order they commit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rotord.core.model import Address, Client, Domain, Health, Pacing, Status
+from rotord.core.records import Fleet
+
+if TYPE_CHECKING:
+    import asyncpg
+
+_CLIENT = """
+SELECT slug, name, timezone, per_hour, per_day, weight, transactional_reserve, sending_window, pacing, status
+  FROM rotord.clients
+"""
+_DOMAIN = """
+SELECT name, client, stream, providers, per_hour, per_day, warmup, warmup_started_on, status, health,
+       extract(epoch FROM health_until)::float8
+  FROM rotord.domains
+"""
+_ADDRESS = """
+SELECT email, domain, display_name, per_hour, per_day, status, health, extract(epoch FROM health_until)::float8,
+       used_day, coalesce(extract(epoch FROM used_day_at), 0)::float8
+  FROM rotord.addresses
+"""
+CLIENTS = _CLIENT + " WHERE $1::text[] IS NULL OR slug = ANY ($1)"
+DOMAINS = _DOMAIN + " WHERE $1::text[] IS NULL OR name = ANY ($1)"
+ADDRESSES = _ADDRESS + " WHERE $1::text[] IS NULL OR email = ANY ($1)"
+PAUSED = """
+SELECT kind, name
+  FROM rotord.pauses
+UNION ALL
+SELECT 'campaign', client || '/' || name
+  FROM rotord.campaigns
+ WHERE status <> 'active'
+"""
+MARK = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+CHANGES = """
+SELECT DISTINCT kind, name
+  FROM rotord.fleet_changes
+ WHERE xid >= $1::text::xid8
+"""
+
+
+async def load(pool: asyncpg.Pool[asyncpg.Record], timeout_s: float) -> Fleet:
+    """The whole fleet. The mark is taken first, so that a change while we read is read again."""
+    async with pool.acquire() as conn:
+        mark: int = await conn.fetchval(MARK)
+        return Fleet(
+            mark,
+            await _clients(conn, None, timeout_s),
+            await _domains(conn, None, timeout_s),
+            await _addresses(conn, None, timeout_s),
+            paused=await _paused(conn),
+        )
+
+
+async def changes(pool: asyncpg.Pool[asyncpg.Record], mark: int) -> Fleet:
+    """What changed since `mark`; what is gone by name. `paused` is None when no pause and no campaign changed."""
+    async with pool.acquire() as conn:
+        new_mark: int = await conn.fetchval(MARK)
+        rows = await conn.fetch(CHANGES, str(mark))
+        if not rows:
+            return Fleet(new_mark)
+        named: dict[str, list[str]] = {"client": [], "domain": [], "address": []}
+        paused = False
+        for kind, name in rows:
+            if kind in named:
+                named[kind].append(name)
+            else:
+                paused = True
+        clients = await _clients(conn, named["client"]) if named["client"] else []
+        domains = await _domains(conn, named["domain"]) if named["domain"] else []
+        addresses = await _addresses(conn, named["address"]) if named["address"] else []
+        return Fleet(
+            new_mark,
+            clients,
+            domains,
+            addresses,
+            sorted(set(named["client"]) - {client.slug for client in clients}),
+            sorted(set(named["domain"]) - {domain.name for domain in domains}),
+            sorted(set(named["address"]) - {address.email for address in addresses}),
+            await _paused(conn) if paused else None,
+        )
+
+
+FORGET = """
+DELETE FROM rotord.fleet_changes
+ WHERE at < clock_timestamp() - interval '1 day' AND xid < pg_snapshot_xmin(pg_current_snapshot())
+"""
+
+
+async def forget_changes(pool: asyncpg.Pool[asyncpg.Record]) -> None:
+    """Delete changes a day old: the leader looks every half second, and a new one reads everything."""
+    await pool.execute(FORGET)
+
+
+async def _clients(conn: _Connection, slugs: list[str] | None, timeout_s: float | None = None) -> list[Client]:
+    return [
+        Client(row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], Pacing(row[8]), Status(row[9]))
+        for row in await conn.fetch(CLIENTS, slugs, timeout=timeout_s)
+    ]
+
+
+async def _domains(conn: _Connection, names: list[str] | None, timeout_s: float | None = None) -> list[Domain]:
+    return [
+        Domain(row[0], row[1], row[2], tuple(row[3]), row[4], row[5], row[6], row[7], Status(row[8]), Health(row[9]), row[10])
+        for row in await conn.fetch(DOMAINS, names, timeout=timeout_s)
+    ]
+
+
+async def _addresses(conn: _Connection, emails: list[str] | None, timeout_s: float | None = None) -> list[Address]:
+    return [
+        Address(row[0], row[1], row[2], row[3], row[4], Status(row[5]), Health(row[6]), row[7], row[8], row[9])
+        for row in await conn.fetch(ADDRESSES, emails, timeout=timeout_s)
+    ]
+
+
+async def _paused(conn: _Connection) -> frozenset[tuple[str, str]]:
+    return frozenset((row[0], row[1]) for row in await conn.fetch(PAUSED))
+
+
+if TYPE_CHECKING:
+    _Connection = asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]

@@ -1,0 +1,127 @@
+"""Messages in the air: from a committed begin to a reply that is handed to the recorder. One task each, all in one TaskGroup.
+
+The one rule: once the body may have left, only the provider's answer says what became of a message. A cut then is `uncertain`; a cut
+before it is `not_sent`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from rotord.core.model import Blame, Outcome, Reply
+from rotord.core.records import Settlement
+from rotord.core.settling import RetryPolicy, next_step
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from rotord.core.pool import Assignment, SenderPool
+    from rotord.core.records import Candidate
+    from rotord.engine.clock import DatabaseClock
+    from rotord.engine.recorder import Recorder
+    from rotord.providers.base import Envelope, Slot
+
+_log = structlog.get_logger(__name__)
+_LOST_LEASE = Reply(Outcome.NOT_SENT, Blame.NETWORK, text="the lease was lost before it was sent")
+_CUT_BEFORE = Reply(Outcome.NOT_SENT, Blame.NETWORK, text="stopped before it was sent")
+_CUT_AFTER = Reply(Outcome.UNCERTAIN, Blame.NETWORK, text="stopped while waiting for the provider's answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """A message with everything it needs to leave."""
+
+    candidate: Candidate
+    assignment: Assignment
+    attempt_id: int
+    slot: Slot
+    envelope: Envelope
+
+
+class Flights:
+    """Owns the places of the engine (`concurrency`) and the bytes in flight. A place is held until the reply is written."""
+
+    def __init__(
+        self, pool: SenderPool, recorder: Recorder, clock: DatabaseClock, policy: RetryPolicy, trusted: Callable[[], bool]
+    ) -> None:
+        self._pool = pool
+        self._recorder = recorder
+        self._clock = clock
+        self._policy = policy
+        self._trusted = trusted
+        self._tasks: dict[int, tuple[asyncio.Task[None], Slot]] = {}
+        self.places_used = 0
+        self.bytes_used = 0
+        self.landed: Callable[[], None] = lambda: None
+
+    @property
+    def count(self) -> int:
+        """Messages on the wire."""
+        return len(self._tasks)
+
+    def take_place(self, size: int) -> None:
+        """Hold a place and bytes for a message that is being prepared."""
+        self.places_used += 1
+        self.bytes_used += size
+
+    def free_place(self, size: int) -> None:
+        """Give both back: it did not begin, or its reply is written."""
+        self.places_used -= 1
+        self.bytes_used -= size
+
+    def launch(self, group: asyncio.TaskGroup, flight: Flight) -> None:
+        """Send a message that has begun."""
+        task = group.create_task(self._fly(flight), name=f"delivery-{flight.candidate.id}")
+        self._tasks[flight.attempt_id] = (task, flight.slot)
+
+    def abort_unsent(self) -> None:
+        """Cut what has not fully left: the right to send is gone."""
+        for task, slot in list(self._tasks.values()):
+            if not slot.body_left:
+                task.cancel()
+
+    async def _fly(self, flight: Flight) -> None:
+        reply = _CUT_BEFORE
+        try:
+            if self._trusted():
+                reply = await flight.slot.send(flight.envelope)
+            else:
+                flight.slot.give_back()
+                reply = _LOST_LEASE
+        except BaseException:  # a bug too: what may have left is uncertain
+            reply = _CUT_AFTER if flight.slot.body_left else _CUT_BEFORE
+            raise
+        finally:
+            self._land(flight, reply)
+
+    def _land(self, flight: Flight, reply: Reply) -> None:
+        now = self._clock.now()
+        self._pool.settle(flight.assignment, reply.outcome, now)
+        candidate = flight.candidate
+        step = next_step(
+            reply,
+            outbox_id=candidate.id,
+            attempts=candidate.attempts + 1,
+            first_at=flight.assignment.began_at if candidate.first_at is None else candidate.first_at,
+            address=flight.assignment.email,
+            now=now,
+            policy=self._policy,
+        )
+        self._recorder.put(Settlement(flight.attempt_id, candidate.id, reply, now, step, candidate.bytes))
+        del self._tasks[flight.attempt_id]
+        if reply.outcome is not Outcome.ACCEPTED:
+            _log.info(
+                "message_not_accepted",
+                message_id=candidate.id,
+                attempt_id=flight.attempt_id,
+                provider=flight.assignment.provider.limits.name,
+                outcome=reply.outcome.value,
+                blame=reply.blame.value if reply.blame else None,
+                code=reply.code,
+                next=step.next.value,
+            )
+        self.landed()

@@ -1,0 +1,135 @@
+"""The leader's small timetable: what is due ripens, what is late expires, changes of the fleet arrive, lost begins are read back.
+
+One loop each, so that a slow one delays no other. All of them stop with the term.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from rotord.core.records import Fleet, ProviderReport
+from rotord.engine.retry import until_done
+from rotord.engine.waiting import wait
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rotord.engine.dispatcher import Dispatcher, TermParts
+    from rotord.providers.base import Provider
+
+_log = structlog.get_logger(__name__)
+# A change of the fleet is in force within 2 s and a pause within 1 s even when no notification arrives.
+FLEET_POLL_S = 0.5
+EXPIRE_S = 1.0
+STRANDED_S = 5.0
+READ_BACK_S = 1.0
+PUBLISH_S = 1.0
+TIDY_S = 60.0
+
+
+class Maintenance:
+    """Owns nothing: each loop tells the dispatcher what it found."""
+
+    def __init__(self, parts: TermParts, dispatcher: Dispatcher, providers: Mapping[str, Provider], mark: int, poll_s: float) -> None:
+        self._parts = parts
+        self._store = parts.store
+        self._dispatcher = dispatcher
+        self._providers = providers
+        self._mark = mark
+        self._poll_s = poll_s
+        self.rows_wake = asyncio.Event()
+        self.fleet_wake = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run every loop until `stop`."""
+        async with asyncio.TaskGroup() as group:
+            for loop in (self._ripen, self._fleet, self._expire, self._strand, self._read_back, self._publish, self._tidy):
+                group.create_task(loop(stop), name=f"maintenance{loop.__name__}")
+
+    async def _ripen(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            self.rows_wake.clear()
+            now = self._parts.clock.now()
+            ripened = await until_done(lambda at=now: self._store.ripen(at), "ripen")  # type: ignore[misc]
+            if ripened.count:
+                self._dispatcher.wake()
+            due_in = self._poll_s if ripened.next_due_at is None else ripened.next_due_at - self._parts.clock.now()
+            await _wait_either(stop, self.rows_wake, min(self._poll_s, max(0.0, due_in)))
+
+    async def _fleet(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            self.fleet_wake.clear()
+            changed = await until_done(lambda: self._store.fleet_changes(self._mark), "fleet")
+            self._mark = changed.mark
+            if apply_fleet(self._parts, changed):
+                _log.info("fleet_changed", clients=len(changed.clients), domains=len(changed.domains), addresses=len(changed.addresses))
+                self._dispatcher.rethink()
+            await _wait_either(stop, self.fleet_wake, FLEET_POLL_S)
+
+    async def _expire(self, stop: asyncio.Event) -> None:
+        while not await wait(stop, EXPIRE_S):
+            count = await until_done(self._store.expire, "expire")
+            if count:
+                _log.info("messages_expired", count=count)
+
+    async def _strand(self, stop: asyncio.Event) -> None:
+        while not await wait(stop, STRANDED_S):
+            if await until_done(self._store.promote_stranded, "threads"):
+                self._dispatcher.wake()
+
+    async def _read_back(self, stop: asyncio.Event) -> None:
+        while not await wait(stop, READ_BACK_S):
+            if await until_done(self._parts.limbo.read_back, "read back"):
+                self._dispatcher.wake()
+
+    async def _publish(self, stop: asyncio.Event) -> None:
+        published: list[ProviderReport] = []
+        age = 0
+        while not await wait(stop, PUBLISH_S):
+            reports = [self._report(name, provider) for name, provider in self._providers.items()]
+            age += 1
+            # Unchanged ones too now and then: `updated_at` is how a reader tells a quiet leader from a dead one.
+            if reports != published or age * PUBLISH_S >= TIDY_S / 6:
+                await until_done(lambda out=reports: self._store.publish(out), "publish")  # type: ignore[misc]
+                published, age = reports, 0
+
+    def _report(self, name: str, provider: Provider) -> ProviderReport:
+        status = provider.status()
+        return ProviderReport(
+            name, provider.kind, status.up, status.ready, status.in_flight, status.capacity, status.reason, status.next_try_in_s
+        )
+
+    async def _tidy(self, stop: asyncio.Event) -> None:
+        while not await wait(stop, TIDY_S):
+            await until_done(lambda: self._store.tidy(self._parts.clock.now()), "tidy")
+
+
+def apply_fleet(parts: TermParts, fleet: Fleet) -> bool:
+    """Bring a change into the pool; False when there was none. An address or domain whose owner is gone is left out."""
+    pool = parts.pool
+    for email in fleet.gone_addresses:
+        pool.remove_address(email)
+    for name in fleet.gone_domains:
+        pool.remove_domain(name)
+    for slug in fleet.gone_clients:
+        pool.remove_client(slug)
+    for client in fleet.clients:
+        pool.put_client(client)
+    for domain in fleet.domains:
+        if domain.client in pool.clients:
+            pool.put_domain(domain)
+    for address in fleet.addresses:
+        if address.domain in pool.domains:
+            pool.put_address(address)
+    if fleet.paused is not None:
+        pool.set_paused(fleet.paused)
+    return fleet != Fleet(fleet.mark)
+
+
+async def _wait_either(stop: asyncio.Event, wake: asyncio.Event, timeout_s: float) -> None:
+    """Wait for a wake-up; `stop` is noticed within the timeout, which is short in every loop that calls this."""
+    if not stop.is_set():
+        await wait(wake, timeout_s)

@@ -1,0 +1,181 @@
+"""One term of leadership, from the rebuilt pool to the drained wire.
+
+Order at its end: no more claims; what has begun gets `drain_s`; then it is cut (not fully left: not_sent; else uncertain); lost begins are
+read back; every reply is written. Nothing of a term outlives it, so the next one (here or elsewhere) rebuilds from the ledger alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+
+from rotord.core.pool import SenderPool
+from rotord.core.settling import RetryPolicy
+from rotord.db.connect import transient
+from rotord.engine.clock import DatabaseClock
+from rotord.engine.dispatcher import Dispatcher, EngineConfig, TermParts
+from rotord.engine.flights import Flights
+from rotord.engine.limbo import Limbo
+from rotord.engine.maintenance import Maintenance, apply_fleet
+from rotord.engine.recorder import Recorder
+from rotord.engine.retry import until_done
+from rotord.engine.waiting import wait
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from rotord.core.model import ProviderLimits
+    from rotord.engine.leadership import Lease
+    from rotord.engine.preparation import Preparation
+    from rotord.engine.store import Store
+    from rotord.providers.base import Provider
+
+_log = structlog.get_logger(__name__)
+# While it drains: one line this often says for what.
+SAY_EVERY_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class TermConfig:
+    """What a term needs to know of the settings."""
+
+    limits: tuple[ProviderLimits, ...]
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    drain_s: float = 20.0
+    thread_wait_s: float = 86400.0
+
+
+class Terms:
+    """Runs terms, one after the other. `rows` and `fleet` may be called by anyone in the loop to wake the present one."""
+
+    def __init__(
+        self,
+        store: Store,
+        providers: Mapping[str, Provider],
+        preparation: Preparation,
+        config: TermConfig,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._providers = providers
+        self._preparation = preparation
+        self._config = config
+        self._monotonic = monotonic
+        self._dispatcher: Dispatcher | None = None
+        self._maintenance: Maintenance | None = None
+
+    def rows(self) -> None:
+        """Rows were inserted."""
+        if self._dispatcher is not None and self._maintenance is not None:
+            self._dispatcher.wake()
+            self._maintenance.rows_wake.set()
+
+    def fleet(self) -> None:
+        """The fleet was edited."""
+        if self._maintenance is not None:
+            self._maintenance.fleet_wake.set()
+
+    async def run(self, lease: Lease, stop: asyncio.Event) -> None:
+        """Lead until `stop`, or until the lease is lost."""
+        recorder = Recorder(self._store)
+        parts, mark = await self._rebuild(lease, recorder)
+        dispatcher = Dispatcher(parts, self._providers, self._preparation, self._config.engine)
+        recorder.written = dispatcher.written
+        maintenance = Maintenance(parts, dispatcher, self._providers, mark, self._config.engine.poll_s)
+        self._dispatcher, self._maintenance = dispatcher, maintenance
+        ending, ended = asyncio.Event(), asyncio.Event()
+        try:
+            async with asyncio.TaskGroup() as services:
+                services.create_task(recorder.run(), name="recorder")
+                services.create_task(maintenance.run(ended), name="maintenance")
+                services.create_task(_end_on(stop, lease, ended, _Ending(ending, dispatcher, parts.flights)), name="end-of-term")
+                await self._fly(dispatcher, parts, ending)
+                if dispatcher.fenced:
+                    lease.lost.set()
+                await self._last_look(parts)
+                ended.set()
+                recorder.end()
+        finally:
+            self._dispatcher = self._maintenance = None
+
+    async def _rebuild(self, lease: Lease, recorder: Recorder) -> tuple[TermParts, int]:
+        store, term = self._store, lease.term
+        clock = DatabaseClock(term.now, self._monotonic)
+        cut = await until_done(lambda: store.recover(term), "recover")
+        fleet = await until_done(store.fleet, "fleet")
+        pool = SenderPool(self._config.limits, self._config.thread_wait_s)
+        flights = Flights(pool, recorder, clock, self._config.retry, lease.trusted)
+        parts = TermParts(store, term, pool, flights, clock, Limbo(store, pool, flights, clock))
+        apply_fleet(parts, fleet)
+        rows = await until_done(lambda: store.recent(clock.now()), "ledger")
+        pool.restore(rows)
+        month = await until_done(lambda: store.month_use(clock.now()), "month")
+        for name, gate in pool.providers.items():
+            if gate.month is not None:
+                gate.month.restore(clock.now(), month.get(name, 0))
+            if gate.bucket is not None:
+                gate.bucket.drain(clock.now())
+        _log.info("term_began", epoch=term.epoch, addresses=len(pool.addresses), attempts_of_24_h=len(rows), made_uncertain=cut)
+        return parts, fleet.mark
+
+    async def _fly(self, dispatcher: Dispatcher, parts: TermParts, ending: asyncio.Event) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as deliveries:
+                await dispatcher.run(deliveries, ending)
+                if dispatcher.fenced:
+                    parts.flights.abort_unsent()
+                limit.reschedule(loop.time() + self._config.drain_s)
+                if parts.flights.count:
+                    deliveries.create_task(_say(parts.flights), name="drain-notice")
+        except TimeoutError:
+            _log.warning("drain_time_over")
+
+    async def _last_look(self, parts: TermParts) -> None:
+        """Read lost begins back once more; what the database cannot tell now, the next term finds."""
+        if not len(parts.limbo):
+            return
+        try:
+            await parts.limbo.read_back()
+        except Exception as error:
+            if not transient(error):
+                raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    event: asyncio.Event
+    dispatcher: Dispatcher
+    flights: Flights
+
+    def begin(self) -> None:
+        """No more turns."""
+        self.event.set()
+        self.dispatcher.nudge()
+
+
+async def _end_on(stop: asyncio.Event, lease: Lease, ended: asyncio.Event, ending: _Ending) -> None:
+    """End the term when told to, or at once when the lease is lost: then what has not fully left is cut."""
+    while not ended.is_set():
+        if lease.lost.is_set() or not lease.trusted():
+            lease.lost.set()
+            ending.begin()
+            ending.flights.abort_unsent()
+            return
+        if stop.is_set():
+            ending.begin()
+        # 0.25 s: how late the end of the term or of the trust may be noticed here; each send checks the trust itself.
+        await wait(lease.lost if stop.is_set() else stop, min(0.25, max(0.0, lease.trust_left())))
+
+
+async def _say(flights: Flights) -> None:
+    while flights.count:
+        _log.info("waiting_for_answers", count=flights.count)
+        for _ in range(int(SAY_EVERY_S / 0.1)):
+            if not flights.count:
+                return
+            await asyncio.sleep(0.1)
