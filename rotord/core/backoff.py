@@ -49,6 +49,4 @@ def next_try_at(
     asked = 0.0 if retry_after_s is None else min(max(retry_after_s, 0.0), _DAY_S)
     due = now + max(delay * (1.0 - _SPREAD * unit), asked + delay * _SPREAD * unit if asked else 0.0)
     edge = first_at + give_up_s
-    if due <= edge:
-        return due
-    return edge if now + max(delay / 2.0, asked) <= edge else None
+    return min(due, edge) if now + max(delay / 2.0, asked) <= edge else None

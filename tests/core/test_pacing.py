@@ -153,6 +153,22 @@ def test_night_mail_counts_for_the_day_to_come_but_a_weekend_ago_does_not():
     assert pacer.next_at(5, saturday, saturday) == pacer.next_at(0, saturday, MONDAY)
 
 
+def test_night_mail_moves_the_day_by_its_places_and_no_further():
+    for number in range(20):
+        pacer = Pacer(f"address:{number}", None, 40, clock_of())
+
+        assert pacer.next_at(0, MONDAY + 3 * HOUR, MONDAY + 4 * HOUR) == pacer.next_at(0, None, MONDAY)
+
+
+def test_the_grid_does_not_depend_on_the_order_of_the_questions():
+    pacer = Pacer("a", None, 400, clock_of())
+    upwards = [pacer.next_at(sent, None, MONDAY) for sent in range(390)]
+    alone = [Pacer("a", None, 400, clock_of()).next_at(sent, None, MONDAY) for sent in range(0, 390, 13)]
+
+    assert upwards == sorted(upwards)
+    assert upwards[::13] == alone
+
+
 def test_hours_alone_are_spread_over_the_window():
     world = World(10, None)
     world.run(MONDAY, MONDAY + DAY)
