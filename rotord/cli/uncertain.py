@@ -1,0 +1,121 @@
+"""`rotord uncertain`: messages whose fate is not known, and a person's verdict on them."""
+
+from __future__ import annotations
+
+from argparse import ArgumentTypeError
+from typing import TYPE_CHECKING
+
+from rotord.cli.arguments import add_json, duration, positive
+from rotord.cli.database import check_client, open_database
+from rotord.cli.errors import CommandError
+from rotord.cli.output import plural, print_json, print_table, span
+from rotord.db import uncertain
+from rotord.db.uncertain import Verdict
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace, _SubParsersAction
+
+
+def register(subparsers: _SubParsersAction[ArgumentParser]) -> None:
+    """Add `uncertain` and what it can do."""
+    parser = subparsers.add_parser("uncertain", help="messages whose fate is not known: list, resolve")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+
+    show = verbs.add_parser("list", help="show them, the oldest first")
+    show.add_argument("--client", metavar="SLUG", help="only this client's")
+    show.add_argument("--provider", metavar="P", help="only those given to this provider")
+    show.add_argument("--older-than", type=duration, metavar="2h", help="only those whose attempt began before that")
+    show.add_argument("--limit", type=positive, default=1000, metavar="N", help="at most so many; default: 1000")
+    show.set_defaults(handler=_list)
+
+    settle = verbs.add_parser(
+        "resolve",
+        help="say what became of them",
+        description="Settle messages by id, or all of an age. `sent`: the provider has it, it counts as sent. "
+        "`not-sent`: the provider proves it has not; it goes back into the queue and WILL BE SENT AGAIN.",
+    )
+    # one argument, for argparse gives ids no room of their own before a verdict once an option stands between
+    settle.add_argument("words", metavar="[ID ...] sent|not-sent", nargs="+", help="message ids, then what you found out")
+    settle.add_argument("--all", action="store_true", help="all of them; needs --older-than")
+    settle.add_argument("--older-than", type=duration, metavar="2h", help="with --all: whose attempt began before that")
+    settle.add_argument("--provider", metavar="P", help="with --all: only those given to this provider")
+    settle.set_defaults(handler=_resolve)
+    for verb in (show, settle):
+        add_json(verb)
+
+
+async def _list(arguments: Namespace) -> int:
+    async with open_database(arguments) as session:
+        await check_client(session.conn, arguments.client)
+        rows = await uncertain.find(
+            session.conn,
+            client=arguments.client,
+            provider=arguments.provider,
+            older_than=arguments.older_than,
+            limit=arguments.limit,
+        )
+    if arguments.json:
+        print_json({"messages": [dict(row) for row in rows]})
+        return 0
+    if not rows:
+        print("no messages are uncertain")
+        return 0
+    print_table(
+        ("ID", "AGE", "CLIENT", "RECIPIENT", "SENDER", "PROVIDER", "IF NOTHING IS FOUND", "LAST WORDS"),
+        [
+            (
+                str(row["id"]),
+                span(row["age"]) if row["age"] else None,
+                row["client"],
+                row["recipient"],
+                row["sender"],
+                row["provider"],
+                "cancelled" if row["cancelled"] else row["on_uncertain"],
+                " ".join(filter(None, (row["code"], row["reply"])))[:60],
+            )
+            for row in rows
+        ],
+    )
+    print(f"{plural(len(rows), 'message')}{' shown, --limit for more' if len(rows) == arguments.limit else ''}; ", end="")
+    print("look at the provider's log, then: rotord uncertain resolve ID... sent|not-sent")
+    return 0
+
+
+async def _resolve(arguments: Namespace) -> int:
+    ids, verdict = _ids_and_verdict(arguments)
+    async with open_database(arguments) as session:
+        if arguments.all:
+            found = await uncertain.find(session.conn, provider=arguments.provider, older_than=arguments.older_than, limit=None)
+            ids = [row["id"] for row in found]
+        done = await uncertain.resolve(session.conn, ids, verdict)
+    missed = sorted(set(ids) - done.ids)
+    if arguments.json:
+        print_json({"sent": done.sent, "queued": done.queued, "cancelled": done.cancelled, "not_uncertain": missed})
+    else:
+        if not ids:
+            print("no messages are uncertain, or none is so old")
+        for count, became in (
+            (len(done.sent), "counted as sent"),
+            (len(done.queued), "back in the queue, due now"),
+            (len(done.cancelled), "cancelled, as was asked while it was on the wire"),
+        ):
+            if count:
+                print(f"{plural(count, 'message')} {became}")
+    if missed and not arguments.json:
+        raise CommandError(f"not uncertain, so left alone: {', '.join(map(str, missed))}")
+    return 1 if missed else 0
+
+
+def _ids_and_verdict(arguments: Namespace) -> tuple[list[int], Verdict]:
+    """Read what was typed: no ids with --all, at least one without."""
+    *words, verdict = arguments.words
+    if verdict not in [*Verdict]:
+        raise CommandError(f"end with what you found out, {' or '.join(Verdict)}, not {verdict!r}", code=2)
+    if arguments.all and (words or arguments.older_than is None):
+        raise CommandError("--all goes with --older-than and without ids: --all --older-than 2h [--provider P]", code=2)
+    if not arguments.all and (not words or arguments.older_than or arguments.provider):
+        raise CommandError("name the ids, or say --all --older-than 2h [--provider P]", code=2)
+    try:
+        return sorted({positive(word) for word in words}), Verdict(verdict)
+    except ArgumentTypeError as error:
+        raise CommandError(f"a message's id: {error}", code=2) from None
