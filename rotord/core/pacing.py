@@ -14,6 +14,7 @@ that starts again with the same ledger goes on with the same times. It never lif
 from __future__ import annotations
 
 from math import inf
+from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from rotord.core.backoff import jitter_bytes, jitter_unit
@@ -28,8 +29,10 @@ _PLANNED, _OF = 39, 40
 # A slot's message lies at 0.1 + 0.2 * (one draw a day) + 0.6 * (one draw a slot) of it, so neighbours are 0.4 apart or more.
 _EDGE, _BY_DAY, _BY_SLOT = 0.1, 0.2, 0.6
 _NEAREST: Final = 1.0 - _BY_SLOT
-# Draws of 4 bytes in one hash.
+# Sixteen draws of 4 bytes in one hash.
 _DRAWS: Final = 16
+_DRAW: Final = Struct(">I")
+_TO_UNIT: Final = 2.0**-32
 # Catching up is never faster than four times the day's even rate, whatever the hourly limit would let through.
 _HURRY: Final = 4.0
 
@@ -122,14 +125,14 @@ class Pacer:
         block, index = divmod(sent, _DRAWS)
         if block != self._block:
             self._block, self._draws = block, jitter_bytes(self._key, self._ordinal, block)
-        unit = _draw(self._draws, index)
+        unit: float = _DRAW.unpack_from(self._draws, 4 * index)[0] * _TO_UNIT
         due = self._slot_s * (sent + _EDGE + self._by_day + _BY_SLOT * unit)
         if last_at is not None and last_at > self._opens:
             last = self._day.position(last_at)
             # On the grid this is the slot's own length: the last message lies half a slot before its end on average.
             gap = max((self._open_s - last) / (left + 0.5), self._fastest_s)
             behind = last + gap * (1.0 - _BY_SLOT / 2 + _BY_SLOT * unit)
-            due = max(due, last + _NEAREST * gap) if due >= last else behind
+            due = behind if due < last else max(due, last + _NEAREST * gap)
         return self._day.instant(due) if due < self._open_s else self._first_after()
 
     def _first_after(self) -> float:
@@ -141,7 +144,7 @@ class Pacer:
             pass
         ordinal = day.date.toordinal()
         by_day = _BY_DAY * jitter_unit(self._key, ordinal)
-        unit = _draw(jitter_bytes(self._key, ordinal, 0), 0)
+        unit: float = _DRAW.unpack_from(jitter_bytes(self._key, ordinal, 0))[0] * _TO_UNIT
         return day.instant(day.open_s / plan * (_EDGE + by_day + _BY_SLOT * unit))
 
     def _plan_of(self, day: SendingDay) -> int:
@@ -153,7 +156,3 @@ class Pacer:
         planned = _PLANNED * min(most)
         ordinal = day.date.toordinal()
         return planned * (ordinal + 1) // (_OF * _HOUR_S) - planned * ordinal // (_OF * _HOUR_S)
-
-
-def _draw(draws: bytes, index: int) -> float:
-    return int.from_bytes(draws[4 * index : 4 * index + 4], "big") * 2.0**-32

@@ -67,7 +67,7 @@ class SendingDay:
         passed = 0.0
         for opens, closes in self.spans:
             if at < closes:
-                return passed + max(0.0, at - opens)
+                return passed + (at - opens) if at > opens else passed
             passed += closes - opens
         return passed
 
