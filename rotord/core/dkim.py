@@ -106,9 +106,9 @@ def _relaxed_header(field: bytes) -> bytes:
 
 def _relaxed_body(body: bytes) -> bytes:
     """RFC 6376 3.4.4: runs of blanks are one space, none at the end of a line, no empty lines at the end."""
+    if body and not body.endswith(b"\r\n"):
+        body += b"\r\n"  # as SMTP will
     if b"\t" in body or b"  " in body:
         body = _BLANKS.sub(b" ", body)
     body = body.replace(b" \r\n", b"\r\n").rstrip(b"\r\n")
-    if body.endswith(b" "):  # the last line had no end
-        body = body[:-1].rstrip(b"\r\n")
     return body + b"\r\n" if body else b""

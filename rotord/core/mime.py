@@ -51,6 +51,7 @@ _UTF8_CONTINUATION: Final = range(0x80, 0xC0)  # octets that begin no character
 _PERCENT_SAFE: Final = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$&+-.^_`|~"
 _PERCENT: Final = [chr(octet) if octet in _PERCENT_SAFE else f"%{octet:02X}" for octet in range(256)]
 
+_HARMLESS: Final = bytes(octet for octet in range(256) if octet not in b"\r\n\0")
 _PLAIN: Final = b"\t\n" + bytes(range(0x20, 0x7F))
 _QP_SAFE: Final = b"\t\n" + bytes(octet for octet in range(0x20, 0x7F) if octet != ord("="))
 _QP_OVERLONG: Final = re.compile(rb"^([^\n]{74,})(=20|=09)$", re.MULTILINE)
@@ -211,8 +212,7 @@ def encode_body(body: str, what: str) -> tuple[str, bytes]:
         raise RenderError(f"The {what} holds half a surrogate pair, which is no character.") from None
     if b"\r" in raw:
         raw = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    has_from = raw.startswith(b"From ") or b"\nFrom " in raw
-    if not has_from and not raw.translate(None, _PLAIN) and (len(raw) <= LINE_MAX or _longest_line(raw) <= LINE_MAX):
+    if body.isascii() and _is_7bit(raw):
         return "7bit", raw.replace(b"\n", b"\r\n")
     # An escape adds 2 octets, base64 a third of all: quoted-printable wins while less than a sixth is escaped.
     if 6 * len(raw.translate(None, _QP_SAFE)) <= len(raw):
@@ -220,8 +220,10 @@ def encode_body(body: str, what: str) -> tuple[str, bytes]:
     return "base64", encode_base64(raw.replace(b"\n", b"\r\n"))
 
 
-def _longest_line(raw: bytes) -> int:
-    return max(map(len, raw.split(b"\n")))
+def _is_7bit(raw: bytes) -> bool:
+    if raw.translate(None, _PLAIN) or raw.startswith(b"From ") or b"\nFrom " in raw:
+        return False
+    return len(raw) <= LINE_MAX or max(map(len, raw.split(b"\n"))) <= LINE_MAX
 
 
 def _quoted_printable(raw: bytes) -> bytes:
@@ -301,3 +303,9 @@ def seal(headers: tuple[Header, ...]) -> bytes:
     if _NAMES.findall(block) != [header.name for header in headers]:
         raise RenderError("The headers on the wire would not be the headers that were meant.")
     return block.encode()
+
+
+def check_wire(wire: bytes) -> None:
+    """Refuse bytes with a NUL or a CR or LF outside of CRLF, whatever wrote them: receivers disagree about those (smuggling)."""
+    if len(wire.translate(None, _HARMLESS)) != 2 * wire.count(b"\r\n"):
+        raise RenderError("The message on the wire would hold a bare line end or a NUL.")

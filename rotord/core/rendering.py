@@ -69,7 +69,6 @@ _ENCODINGS: Final = {
     encoding: Header("Content-Transfer-Encoding", f"Content-Transfer-Encoding: {encoding}")
     for encoding in ("7bit", "quoted-printable", "base64")
 }
-_HARMLESS: Final = bytes(octet for octet in range(256) if octet not in b"\r\n\0")
 _BLANKS: Final = str.maketrans("", "", "\r\n\t ")
 
 
@@ -180,8 +179,7 @@ def render(
     wire = b"".join((block, b"\r\n\r\n", entity.content, last))
     if len(wire) > MESSAGE_BYTES:
         raise RenderError(f"The message is larger than {MESSAGE_BYTES} bytes.")
-    if len(wire.translate(None, _HARMLESS)) != 2 * wire.count(b"\r\n"):
-        raise RenderError("The message on the wire would hold a bare line end or a NUL.")
+    mime.check_wire(wire)
     return wire
 
 

@@ -163,8 +163,9 @@ def test_the_standard_parser_reads_back_every_body_and_file(message: Message) ->
 @PATIENT
 @given(messages(), SENDERS)
 def test_the_wire_holds_short_lines_and_only_the_headers_that_were_meant(message: Message, sender: Sender) -> None:
-    wire = render(message, sender, attempt_id=42, date=0, unsubscribe_url="https://rotor.example/u/t0ken")
+    wire, again = (render(message, sender, attempt_id=42, date=0, unsubscribe_url="https://rotor.example/u/t0ken") for _ in range(2))
 
+    assert wire == again
     assert wire.isascii()
     assert b"\0" not in wire
     assert re.search(rb"\r(?!\n)|(?<!\r)\n", wire) is None
@@ -193,12 +194,6 @@ def test_quoted_printable_lines_fit_76_columns(message: Message) -> None:
             payload = part.get_payload()
             assert isinstance(payload, str)
             assert max(map(len, payload.split("\r\n"))) <= 76
-
-
-@PATIENT
-@given(messages(), SENDERS)
-def test_the_same_arguments_give_the_same_bytes(message: Message, sender: Sender) -> None:
-    assert render(message, sender, attempt_id=1, date=5) == render(message, sender, attempt_id=1, date=5)
 
 
 @PATIENT
