@@ -5,13 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import uvloop
-
-from rotord import log
-from rotord.cli.database import load_settings
 from rotord.cli.errors import CommandError
-from rotord.daemon import StartError, run
-from rotord.embedded import EmbeddedPostgresError
 
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
@@ -25,6 +19,13 @@ def register(subparsers: _SubParsersAction) -> None:  # type: ignore[type-arg]
 
 
 def _handle(arguments: Namespace) -> int:
+    import uvloop  # noqa: PLC0415 - `rotord --help` must not wait for the daemon's imports
+
+    from rotord import log  # noqa: PLC0415
+    from rotord.cli.database import load_settings  # noqa: PLC0415
+    from rotord.daemon import StartError, run  # noqa: PLC0415
+    from rotord.embedded import EmbeddedPostgresError  # noqa: PLC0415
+
     settings = load_settings(arguments)
     if arguments.standby and settings.database.is_embedded:
         raise CommandError("--standby needs a database that both nodes reach: set database.url", code=2)

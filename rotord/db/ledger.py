@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     import asyncpg
 
 # Ids are milliseconds << 20, so a day is a range of the primary key. An attempt counts from its finish, so one that began before the
-# window may still count: two hours is twice the longest attempt_timeout_s that settings allow.
+# window may still count: three hours is above the longest attempt that settings allow (two).
 _DAY_MS = 86_400_000
-_LONGEST_MS = 7_200_000
+_LONGEST_MS = 10_800_000
 ID_SHIFT = 20
 
 RECENT = """

@@ -221,9 +221,9 @@ class Dispatcher:
 
     @staticmethod
     def _ask_again(gate: Gate, until: float, now: float) -> float:
-        # A slot becomes ready by an event that wakes us; everything else has its time, or is looked at again soon.
-        if gate is Gate.SLOTS:
-            return min(until, now + ASK_AGAIN_S) if until > now else now
+        """Until when to leave a blocked lane alone. A slot comes by an event that wakes us, so such a lane is asked at every turn."""
+        if gate is Gate.SLOTS and until == inf:
+            return now
         return min(until, now + (ASK_AGAIN_S if until == inf else ASK_KNOWN_AGAIN_S))
 
     def _want(self, states: Iterable[LaneState]) -> None:

@@ -30,4 +30,8 @@ async def until_done(call: Callable[[], Awaitable[T]], what: str) -> T:
         wait=wait_random_exponential(multiplier=0.1, max=_LONGEST_S),
         before_sleep=warn,
     )
-    return await retrying(call)
+
+    async def attempt() -> T:
+        return await call()
+
+    return await retrying(attempt)

@@ -47,6 +47,7 @@ class TermConfig:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     drain_s: float = 20.0
     thread_wait_s: float = 86400.0
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)  # set by a second signal: skip the drain
 
 
 class Terms:
@@ -131,7 +132,7 @@ class Terms:
                     parts.flights.abort_unsent()
                 limit.reschedule(loop.time() + self._config.drain_s)
                 if parts.flights.count:
-                    deliveries.create_task(_say(parts.flights), name="drain-notice")
+                    deliveries.create_task(_watch_drain(parts.flights, self._config.hurry, limit), name="drain")
         except TimeoutError:
             _log.warning("drain_time_over")
 
@@ -172,10 +173,15 @@ async def _end_on(stop: asyncio.Event, lease: Lease, ended: asyncio.Event, endin
         await wait(lease.lost if stop.is_set() else stop, min(0.25, max(0.0, lease.trust_left())))
 
 
-async def _say(flights: Flights) -> None:
+async def _watch_drain(flights: Flights, hurry: asyncio.Event, limit: asyncio.Timeout) -> None:
+    """Say for what the drain waits; cut it short when told to hurry."""
+    loop = asyncio.get_running_loop()
+    say_at = loop.time()
     while flights.count:
-        _log.info("waiting_for_answers", count=flights.count)
-        for _ in range(int(SAY_EVERY_S / 0.1)):
-            if not flights.count:
-                return
-            await asyncio.sleep(0.1)
+        if loop.time() >= say_at:
+            _log.info("waiting_for_answers", count=flights.count)
+            say_at += SAY_EVERY_S
+        # 0.1 s: how late the end of the drain may be noticed
+        if await wait(hurry, 0.1):
+            limit.reschedule(loop.time())
+            return

@@ -1,0 +1,235 @@
+"""The composition root: settings become objects, objects become a tree of tasks, a signal ends it in order.
+
+Tree: database server (if it is rotord's own), providers, notifications, watchdog; leadership; inside it one term after the other. Any
+task that fails ends the process with an error, and systemd starts it anew: only the database's absence is waited out inside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from rotord.core.dkim import Signer
+from rotord.core.settling import RetryPolicy
+from rotord.core.unsubscribe import token
+from rotord.db import migrate
+from rotord.db.connect import open_connection, open_pool
+from rotord.db.keys import unsubscribe_key
+from rotord.db.notify import listen
+from rotord.db.store import PostgresStore
+from rotord.embedded import EmbeddedPostgres
+from rotord.engine.dispatcher import EngineConfig
+from rotord.engine.leadership import Leadership, Lease, LeaseConfig
+from rotord.engine.preparation import Preparation
+from rotord.engine.term import TermConfig, Terms
+from rotord.engine.waiting import wait
+from rotord.providers.sandbox import SandboxConfig, SandboxProvider
+from rotord.providers.smtp import SmtpProvider
+from rotord.providers.smtp_connection import SmtpConfig
+from rotord.settings import Sandbox, Smtp
+from rotord.systemd import Systemd
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import asyncpg
+
+    from rotord.providers.base import Provider
+    from rotord.settings import Settings
+
+_log = structlog.get_logger(__name__)
+# What is left of drain_seconds after the wire was given its time: to write the last replies, resign and close.
+CLOSING_S = 2.0
+# A process that cannot end by itself after its drain (a database that is away has the last replies) ends without them: their attempts
+# stay unfinished in the ledger, and the next start makes them uncertain.
+OVERTIME_S = 10.0
+
+
+class StartError(Exception):
+    """The daemon cannot start, and what to do about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A running daemon, for whoever embeds it (the demo, tests): its store and its pool of connections."""
+
+    pool: asyncpg.Pool[asyncpg.Record]
+    url: str
+
+
+async def run(settings: Settings, *, started: Callable[[Node], Awaitable[None]] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; 0 after a drain. A second signal skips the drain. `started` is awaited once it leads or stands by."""
+    stop, hurry = asyncio.Event(), asyncio.Event()
+    systemd = Systemd()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            hurry.set()
+        else:
+            _log.info("stopping")
+            systemd.stopping("draining")
+            stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    async with AsyncExitStack() as stack:
+        url, embedded = await open_database(settings, stack)
+        pool = await stack.enter_async_context(await open_pool(url))
+        providers = build_providers(settings)
+        for provider in providers.values():
+            stack.push_async_callback(provider.close)
+        store = PostgresStore(pool)
+        terms = Terms(store, providers, await _preparation(settings, pool), _term_config(settings, hurry), loop.time)
+        leadership = Leadership(store, _lease_config(settings), f"{socket.gethostname()}/{os.getpid()}", loop.time)
+        wakers = {"rotord_outbox": terms.rows, "rotord_fleet": terms.fleet, "rotord_lease": leadership.wake.set}
+        async with asyncio.TaskGroup() as services:
+            tasks = [services.create_task(provider.run(), name=f"provider-{name}") for name, provider in providers.items()]
+            tasks.append(services.create_task(listen(url, wakers), name="notifications"))
+            tasks.append(services.create_task(_watch(systemd), name="watchdog"))
+            if embedded is not None:
+                tasks.append(services.create_task(embedded.supervise(), name="database"))
+            overtime = services.create_task(_end_overtime(stop, settings.engine.drain_seconds), name="overtime")
+            if started is not None:
+                tasks.append(services.create_task(_run_started(started, Node(pool, url)), name="started"))
+            systemd.ready("running")
+            _log.info("started", providers=sorted(providers), database="embedded" if embedded else "external")
+
+            async def lead(lease: Lease) -> None:
+                await terms.run(lease, stop)
+
+            await leadership.run(stop, lead)
+            for task in [*tasks, overtime]:
+                task.cancel()
+    _log.info("stopped")
+    return 0
+
+
+async def open_database(settings: Settings, stack: AsyncExitStack) -> tuple[str, EmbeddedPostgres | None]:
+    """The database's URL, with rotord's own server started if it is "embedded". Its schema is brought up to date; another's is checked.
+
+    Raises StartError when the schema does not fit, and whatever the connection raises when there is none.
+    """
+    if settings.database.is_embedded:
+        embedded = await stack.enter_async_context(EmbeddedPostgres(settings.state.dir))
+        url = embedded.dsn
+    else:
+        embedded, url = None, settings.database.url.get_secret_value()
+    try:
+        connection = await open_connection(url)
+    except OSError as error:
+        raise StartError(f"the database cannot be reached: {error}; check database.url") from error
+    try:
+        if embedded is not None:
+            applied = await migrate.migrate(connection)
+            if applied:
+                _log.info("database_migrated", versions=applied)
+        state = await migrate.check(connection)
+        if not state.usable:
+            raise StartError(f"{state.sentence}: {state.remedy}")
+        if state.remedy:
+            _log.warning("schema_differs", says=state.sentence, remedy=state.remedy)
+    finally:
+        await connection.close()
+    return url, embedded
+
+
+def build_providers(settings: Settings) -> dict[str, Provider]:
+    """Every configured provider, by name."""
+    providers: dict[str, Provider] = {}
+    for name, config in settings.providers.items():
+        match config:
+            case Smtp():
+                providers[name] = SmtpProvider(
+                    SmtpConfig(
+                        name=name,
+                        host=config.host,
+                        port=config.port,
+                        tls=config.tls,
+                        username=config.username,
+                        password=config.password.get_secret_value(),
+                        connections=config.slots,
+                        ca_file=str(config.ca_file) if config.ca_file else "",
+                        hello_name=config.hello_name or socket.getfqdn(),
+                        connect_timeout_s=config.connect_timeout_seconds,
+                        command_timeout_s=config.command_timeout_seconds,
+                        final_dot_timeout_s=config.final_timeout_seconds,
+                        idle_s=config.idle_seconds,
+                        probe_max_s=config.probe_max_seconds,
+                    )
+                )
+            case Sandbox():
+                providers[name] = SandboxProvider(
+                    SandboxConfig(
+                        name=name,
+                        directory=settings.sandbox_directory(name),
+                        max_in_flight=config.slots,
+                        latency_ms=config.latency_ms,
+                        outcomes=dict(config.outcomes),
+                    )
+                )
+            case _:
+                raise StartError(f"providers.{name}.kind: {config.kind} is not in this release")
+    return providers
+
+
+def build_preparation(settings: Settings, key: bytes) -> Preparation:
+    """How messages are rendered: links, DKIM keys, the rehearsal's recipient."""
+    signers = {}
+    for name, dkim in settings.dkim.items():
+        pem = dkim.key_file.read_bytes() if dkim.key_file is not None else dkim.private_key.get_secret_value().encode()
+        try:
+            signers[dkim.domain] = Signer(dkim.domain, dkim.selector, pem)
+        except ValueError as error:
+            raise StartError(f"dkim.{name}: {error}") from error
+    base = settings.http.public_url.rstrip("/")
+    return Preparation(
+        unsubscribe_url=(lambda outbox_id: f"{base}/u/{token(key, outbox_id)}") if base else (lambda _: ""),
+        signers=signers,
+        redirect_to=settings.engine.redirect_all_to,
+    )
+
+
+async def _preparation(settings: Settings, pool: asyncpg.Pool[asyncpg.Record]) -> Preparation:
+    return build_preparation(settings, await unsubscribe_key(pool))
+
+
+def _term_config(settings: Settings, hurry: asyncio.Event) -> TermConfig:
+    engine = settings.engine
+    return TermConfig(
+        limits=tuple(config.limits(name) for name, config in settings.providers.items()),
+        engine=EngineConfig(engine.concurrency, engine.bytes_in_flight, engine.poll_seconds),
+        retry=RetryPolicy(engine.retry_first_seconds, engine.retry_max_seconds, engine.retry_for_seconds),
+        drain_s=max(engine.drain_seconds - CLOSING_S, engine.drain_seconds / 2),
+        thread_wait_s=engine.thread_wait_seconds,
+        hurry=hurry,
+    )
+
+
+def _lease_config(settings: Settings) -> LeaseConfig:
+    lease = settings.lease
+    return LeaseConfig(lease.ttl_seconds, lease.renew_seconds, lease.query_timeout_seconds, lease.margin_seconds)
+
+
+async def _run_started(started: Callable[[Node], Awaitable[None]], node: Node) -> None:
+    await started(node)
+
+
+async def _watch(systemd: Systemd) -> None:
+    while systemd.watchdog_every_s is not None:
+        systemd.watchdog()
+        await asyncio.sleep(systemd.watchdog_every_s)
+
+
+async def _end_overtime(stop: asyncio.Event, drain_s: float) -> None:
+    await stop.wait()
+    await wait(asyncio.Event(), drain_s + OVERTIME_S)
+    _log.error("ended_without_last_replies")
+    os._exit(1)
