@@ -216,7 +216,7 @@ async def test_a_plan_is_json(db):
     }
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(fleets())
 def test_what_is_exported_reads_again_as_the_same_fleet(database_url, fleet):
     """The database is that of the example before, so that most of them change, delete and disable as well as add."""
@@ -249,21 +249,19 @@ async def _rows(conn: asyncpg.Connection) -> list[list[tuple]]:
     return [[tuple(row) for row in await conn.fetch(table)] for table in tables]
 
 
-async def test_100_000_addresses_are_applied_in_seconds(db):
-    domains = tuple(DeclaredDomain(f"d{number}.example", "acme", providers=("relay",)) for number in range(1000))
+async def test_10_000_addresses_are_applied_in_seconds(db):
+    domains = tuple(DeclaredDomain(f"d{number}.example", "acme", providers=("relay",)) for number in range(100))
     addresses = tuple(
-        DeclaredAddress(f"a{number}@d{number % 1000}.example", f"d{number % 1000}.example", f"Name {number}", 10, 50)
-        for number in range(100_000)
+        DeclaredAddress(f"a{number}@d{number % 100}.example", f"d{number % 100}.example", f"Name {number}", 10, 50)
+        for number in range(10_001)  # one more than a batch
     )
     fleet = FleetFile((ACME,), domains, addresses)
 
     began = time.monotonic()
     await apply(db, fleet)
-    added = time.monotonic()
-    assert (await apply(db, fleet)).is_empty
-    compared = time.monotonic()
+    took = time.monotonic() - began
 
-    print(f"100,000 addresses: added in {added - began:.1f} s, compared in {compared - added:.1f} s")
-    # several times what it takes here, for a machine that does other things at once
-    assert added - began < 40
-    assert compared - added < 20
+    assert await db.fetchval("SELECT count(*) FROM rotord.addresses") == 10_001
+    assert (await apply(db, fleet)).is_empty
+    # ten times what it takes on an idle machine; row by row it would be more
+    assert took < 20
