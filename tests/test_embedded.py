@@ -177,10 +177,11 @@ async def test_a_left_over_server_that_no_longer_has_a_parent_is_replaced(state:
     """As where setpriv does not exist: the server of a killed rotord goes on alone."""
     async with EmbeddedPostgres(state) as first:
         await _note(first.dsn, "left over")
-        data, socket_dir = first.data_dir, first.data_dir.parent / "socket"
+        data = first.data_dir
     prefix = ["unshare", "--user", "--map-user=65534", "--map-group=65534", "--"] if IS_ROOT else []
+    socket_dir = tempfile.mkdtemp(prefix="rotord-")
     alone = await asyncio.create_subprocess_exec(
-        *prefix, str(binaries().tool("postgres")), "-D", str(data), "-k", str(socket_dir), "--listen_addresses="
+        *prefix, str(binaries().tool("postgres")), "-D", str(data), "-k", socket_dir, "--listen_addresses="
     )
     pid_file = data / "postmaster.pid"
     async with asyncio.timeout(20):
@@ -192,6 +193,7 @@ async def test_a_left_over_server_that_no_longer_has_a_parent_is_replaced(state:
 
     assert notes == ["made", "left over"]
     assert await alone.wait() == 0
+    assert not Path(socket_dir).exists()
 
 
 async def test_a_stale_pid_file_never_costs_a_stranger_its_life(state: Path) -> None:
@@ -273,14 +275,17 @@ async def test_a_path_too_long_for_a_socket_works_and_leaves_nothing(state: Path
     assert not socket_dir.exists()
 
 
-async def test_a_second_rotord_is_refused_by_name_and_may_share_if_it_asks(server: EmbeddedPostgres, state: Path) -> None:
-    with pytest.raises(EmbeddedPostgresError, match=rf"in use by another rotord \(process {os.getpid()}\).*state.dir"):
-        await EmbeddedPostgres(state).start()
+@pytest.mark.parametrize("folder", ["short", "a path too long for a socket " * 3])
+async def test_a_second_rotord_is_refused_by_name_and_may_share_if_it_asks(state: Path, folder: str) -> None:
+    (state.parent / folder).mkdir()
+    state = state.rename(state.parent / folder / "state")
+    async with EmbeddedPostgres(state) as server:
+        with pytest.raises(EmbeddedPostgresError, match=rf"in use by another rotord \(process {os.getpid()}\).*state.dir"):
+            await EmbeddedPostgres(state).start()
+        async with EmbeddedPostgres(state, share=True) as guest:
+            assert await _notes(guest.dsn) == ["made"]
 
-    async with EmbeddedPostgres(state, share=True) as guest:
-        assert await _notes(guest.dsn) == ["made"]
-
-    assert await _notes(server.dsn) == ["made"]
+        assert await _notes(server.dsn) == ["made"]
 
 
 async def test_with_nobody_there_a_sharer_starts_the_server_itself(state: Path) -> None:

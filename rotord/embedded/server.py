@@ -165,8 +165,9 @@ class EmbeddedPostgres:
                 self._log.info("database_stopped", signal=farewell.name, exit_code=process.returncode)
                 break
         self._process = None
-        self._remove_short_socket_dir(self._socket_dir)
+        # A borrowed server's socket is its owner's.
         if self._lock is not None:
+            self._remove_short_socket_dir(self._socket_dir)
             self._lock.close()
             self._lock = None
 
