@@ -20,6 +20,8 @@ LINE_MAX: Final = 998
 ENCODED_LINE: Final = 76
 ENCODED_WORD: Final = 75
 ENCODED_FRAME: Final = len("=?utf-8?q??=")
+#: Above it a header's name leaves no room for an encoded-word beside it.
+LONG_NAME: Final = 50
 #: Above it a display name becomes encoded-words, which fold anywhere; a quoted string must not be cut.
 QUOTED_NAME_MAX: Final = 60
 
@@ -34,7 +36,8 @@ _ATEXT: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _UTEXT: Final = (
     r"[^\x00-\x20\"(),.:;<>@\[\\\]\x7f-\xa0\xad\u061c\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ud800-\udfff\ufeff]+"
 )
-_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+# With the underscore, which no host name has and some mail domains do.
+_LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _DOMAIN: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _ADDRESS: Final = re.compile(rf"(?=[^@]{{1,64}}@){_ATEXT}(?:\.{_ATEXT})*@{_LABEL}(?:\.{_LABEL})*")
 _LOCAL_UTF8: Final = re.compile(rf"{_UTEXT}(?:\.{_UTEXT})*")
@@ -93,6 +96,8 @@ def text(name: str, value: str, what: str) -> Header:
         folded = _fold(line)
         if folded is not None:
             return Header(name, folded)
+    if len(name) > LONG_NAME:
+        return Header(name, f"{name}:\r\n {encoded_words(value, 1)}")
     return Header(name, f"{name}: {encoded_words(value, len(name) + 2)}")
 
 

@@ -40,9 +40,9 @@ DOMAIN = st.lists(LABEL, min_size=1, max_size=3).map(".".join)
 LOCAL = st.sampled_from(["jane.doe", "o'hara", "a+b=c", "x" * 64, "!#$%&*/?^_`{|}~-"]) | st.text(LETTERS, min_size=1, max_size=9)
 ADDRESS = st.builds("{}@{}".format, LOCAL, DOMAIN)
 REFERENCE = st.builds("<{}@{}>".format, LOCAL, DOMAIN)
-HEADER_NAME = st.sampled_from(["X-Campaign", "Precedence", "Feedback-ID", "x_y"]) | st.text(LETTERS, min_size=1, max_size=47).map(
-    "X-{}".format
-)
+HEADER_NAME = st.sampled_from(["X-Campaign", "Precedence", "Feedback-ID", "X-" + "a" * 48, "X-" + "a" * 49, "X" * 76]) | st.text(
+    LETTERS, min_size=1, max_size=9
+).map("X-{}".format)
 HEADERS = st.dictionaries(HEADER_NAME, LINE.filter(lambda value: "=?" not in value), max_size=2)
 ATTACHMENT = st.builds(
     Attachment,
