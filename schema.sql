@@ -183,7 +183,7 @@ CREATE TABLE rotord.outbox (
     send_after BETWEEN '2000-01-01 00:00Z' AND '2200-01-01 00:00Z' AND expires_at BETWEEN '2000-01-01 00:00Z' AND '2200-01-01 00:00Z'),
   -- The default stands first: a row without headers or attachments pays nothing for these.
   CONSTRAINT outbox_headers_are_an_object_of_50_strings_within_8_kb CHECK (headers = '{}' OR CASE jsonb_typeof(headers)
-    WHEN 'object' THEN octet_length(headers::text) <= 8192 AND NOT jsonb_path_exists(headers, '$.* ? (@.type() != "string")')
+    WHEN 'object' THEN octet_length(headers::text) <= 8192 AND NOT jsonb_path_exists(headers, 'strict $.* ? (@.type() != "string")')
       AND jsonb_array_length(jsonb_path_query_array(headers, '$.keyvalue()')) <= 50
     ELSE false END),
   CONSTRAINT outbox_headers_names_allowed CHECK (headers = '{}' OR jsonb_typeof(headers) <> 'object'
@@ -304,9 +304,10 @@ CREATE TABLE rotord.suppressions (
   source     text NOT NULL DEFAULT '',
   created_at timestamptz NOT NULL DEFAULT now(),
   UNIQUE NULLS NOT DISTINCT (recipient, client, reason),
-  CONSTRAINT suppressions_recipient_has_no_spaces CHECK (recipient ~ '^[^\u0001-\u0020\u007f-\u00a0\u2028\u2029]{1,255}.{0,65}$'),
+  CONSTRAINT suppressions_recipient_is_one_word CHECK (length(recipient) BETWEEN 1 AND 320 AND recipient !~ '[\u0001-\u0020\u007f-\u00a0\u2028\u2029]'),
   CONSTRAINT suppressions_reason_is_known CHECK (reason IN ('hard_bounce', 'complaint', 'unsubscribe', 'manual'))
 );
+CREATE INDEX suppressions_lower ON rotord.suppressions (lower(recipient)) INCLUDE (client, reason);  -- asked at every begin
 
 -- One row. holder is random per process start, epoch grows with every term: both must match at every begin.
 CREATE TABLE rotord.lease (
@@ -353,28 +354,36 @@ CREATE TABLE rotord.app_clients (
   PRIMARY KEY (role, client)
 );
 
--- A message that was inserted goes into the queue, or straight to `cancelled`. One scan of the inserted rows, then narrow ones only:
+-- Secrets that every node must share: the key of the unsubscribe links. Nobody but the owner reads it.
+CREATE TABLE rotord.keys (
+  name       text PRIMARY KEY,
+  value      bytea NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- A message that was inserted goes into the queue, or straight to `cancelled`. One scan of the inserted rows, then narrow ones only;
 -- subqueries instead of joins, and no JIT (60 ms for each single row, measured), because the plan of a session's first INSERT serves
 -- all later ones, of one row or of 20,000.
 CREATE FUNCTION rotord.outbox_inserted() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, rotord, pg_temp SET jit = off AS $$
 BEGIN
-  WITH message AS MATERIALIZED (
+  WITH arrived AS MATERIALIZED (
     SELECT n.id, n.client, n.stream, n.kind, coalesce(n.campaign, '') AS campaign, rotord.lower_case(n.sender) AS sender, n.thread_key,
            -n.priority AS rank, n.send_after, n.expires_at, rotord.lower_case(n.recipient) AS recipient, n.cancelled_at,
            4096 + coalesce(octet_length(n.body_text), 0) + coalesce(octet_length(n.body_html), 0)
              + octet_length(n.headers::text) + octet_length(n.attachments::text) AS bytes,
-           CASE WHEN n.thread_key IS NOT NULL THEN least(
-             min(n.id) FILTER (WHERE n.cancelled_at IS NULL) OVER (PARTITION BY n.client, n.thread_key),
-             (SELECT q.id
-              FROM rotord.queue AS q
-              WHERE q.client = n.client AND q.thread_key = n.thread_key AND q.state <> 'uncertain'
-              ORDER BY q.id
-              LIMIT 1)) END AS head,
+           (SELECT q.id
+            FROM rotord.queue AS q
+            WHERE q.client = n.client AND q.thread_key = n.thread_key AND q.state <> 'uncertain'
+            ORDER BY q.id
+            LIMIT 1) AS thread_head,
            (SELECT t.sender
             FROM rotord.threads AS t
             WHERE t.client = n.client AND t.thread_key = n.thread_key) AS thread_sender
     FROM inserted AS n
+  ), message AS MATERIALIZED (  -- sorts, so that every look into the queue above is over before the first row goes into it
+    SELECT a.*, least(a.thread_head, min(a.id) FILTER (WHERE a.cancelled_at IS NULL) OVER (PARTITION BY a.client, a.thread_key)) AS head
+    FROM arrived AS a
   ), campaign AS (
     INSERT INTO rotord.campaigns (client, name)
     SELECT DISTINCT m.client, m.campaign
@@ -392,7 +401,7 @@ BEGIN
   INSERT INTO rotord.queue (id, client, stream, kind, campaign, pin, pin_kind, state, rank, due_at, recipient, bytes, thread_key, expires_at)
   SELECT m.id, m.client, m.stream, m.kind, m.campaign, coalesce(m.sender, m.thread_sender, ''),
          CASE WHEN m.sender IS NOT NULL THEN 'sender' WHEN m.thread_sender IS NOT NULL THEN 'thread' ELSE '' END,
-         CASE WHEN m.head < m.id THEN 'waiting' WHEN m.send_after > clock_timestamp() THEN 'scheduled' ELSE 'queued' END,
+         CASE WHEN m.thread_key IS NOT NULL AND m.head < m.id THEN 'waiting' WHEN m.send_after > clock_timestamp() THEN 'scheduled' ELSE 'queued' END,
          m.rank, m.send_after, m.recipient, m.bytes, m.thread_key, m.expires_at
   FROM message AS m
   WHERE m.cancelled_at IS NULL;
