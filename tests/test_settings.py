@@ -120,6 +120,18 @@ def test_variables_name_any_key_at_any_depth():
     assert settings.secrets() == ["postgresql://u:pw@h1,h2/db", "pw"]
 
 
+@pytest.mark.parametrize(
+    ("url", "inside"),
+    [
+        ("postgresql://u:p%40ss@h/db", ["p%40ss", "p@ss"]),
+        ("postgres://h/db?user=u&password=hunter2&sslmode=require", ["hunter2"]),
+        ("postgresql://u@h/db", []),
+    ],
+)
+def test_a_password_inside_the_database_url_is_a_secret_too(url, inside):
+    assert load(None, {"ROTORD_DATABASE__URL": url}).secrets() == [url, *inside]
+
+
 def test_the_file_is_found_by_option_then_by_variable(written, tmp_path):
     other = tmp_path / "other.toml"
     other.write_text("[engine]\nconcurrency = 7\n")
@@ -201,6 +213,12 @@ def test_limits_are_those_of_the_core(written):
             "[providers.a]\nkind = 'sandbox'\noutcomes = { deferred = 0.9, rejected = 0.2 }",
             1,
             "providers.a: the shares in outcomes are more than 1 together",
+        ),
+        ("[http]\npublic_url = 'http://[x'", 2, "http.public_url: wanted an address that begins with https:// or http://"),
+        (
+            "[providers.a]\nkind = 'sandbox'\noutcomes = { defered = 1 }",
+            3,
+            "providers.a.outcomes.defered: wanted 'deferred', 'rejected', 'not_sent' or 'uncertain', got the text 'defered'",
         ),
         (
             "[providers.a]\nkind = 'sandbox'\noutcomes = { deferred = 2 }",

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import unquote
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, model_validator
 
@@ -216,7 +217,8 @@ class Settings(Section):
         if url == "embedded":
             found.discard(url)
         else:
-            found.update(re.findall(r"^[a-z]+://[^:@/]*:([^@]+)@", url))
+            inside = re.findall(r"(?:^[a-z]+://[^:@/]*:|[?&]password=)([^@&]+)", url)
+            found.update(inside, map(unquote, inside))
         return sorted(found, key=len, reverse=True)
 
 

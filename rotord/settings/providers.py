@@ -99,7 +99,7 @@ class Smtp(ProviderSettings):
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
-SandboxOutcome = Literal["accepted", "deferred", "rejected", "not_sent", "uncertain"]
+SandboxOutcome = Literal["deferred", "rejected", "not_sent", "uncertain"]
 
 
 def _latency(value: object) -> object:

@@ -6,6 +6,7 @@ import asyncio
 import tempfile
 import time
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import asyncpg
@@ -202,14 +203,16 @@ async def test_a_large_plan_is_short_for_people_and_whole_for_machines(db):
 async def test_a_plan_is_json(db):
     await apply(db, FLEET)
 
-    assert as_json(await plan(db, replace(FLEET, domains=(replace(MAIN, providers=("sandbox",)),)))) == {
+    assert as_json(
+        await plan(db, replace(FLEET, domains=(replace(MAIN, providers=("sandbox",), warmup_started_on=date(2026, 11, 1)),)))
+    ) == {
         "empty": False,
         "steps": [
             {
                 "action": "change",
                 "kind": "domain",
                 "name": "acme.example",
-                "changes": {"providers": [["relay"], ["sandbox"]]},
+                "changes": {"providers": [["relay"], ["sandbox"]], "warmup_started_on": [None, "2026-11-01"]},
             }
         ],
         "notes": [],
