@@ -360,6 +360,31 @@ def test_an_odd_body_arrives_as_it_is(body: str, encoding: str) -> None:
     assert max(map(len, wire.split(b"\r\n"))) <= 998
 
 
+@pytest.mark.parametrize("length", range(66, 74))
+@pytest.mark.parametrize("blank", " \t")
+def test_a_blank_at_the_end_of_a_full_line_stays_within_76_columns(length: int, blank: str) -> None:
+    body = f"é{'x' * length}{blank}\nend"
+
+    parsed = BytesParser(policy=policy.compat32).parsebytes(rendered({"body_text": body}))
+
+    assert max(map(len, parsed.get_payload().split("\r\n"))) <= 76
+    assert parsed.get_payload(decode=True).decode() == body.replace("\n", "\r\n") + "\r\n"
+
+
+def test_a_name_in_quotes_is_escaped() -> None:
+    wire = rendered({"recipient_name": 'Jane "JD" \\ Doe <x@y.example>,'})
+
+    assert b'\r\nTo: "Jane \\"JD\\" \\\\ Doe <x@y.example>," <jane@example.com>\r\n' in wire
+
+
+def test_a_long_header_name_has_its_encoded_value_on_the_next_line() -> None:
+    name = "X" * 76
+
+    wire = rendered({"headers": {name: "Grüße"}})
+
+    assert f"\r\n{name}:\r\n =?utf-8?b?R3LDvMOfZQ==?=\r\n".encode() in wire
+
+
 def test_a_body_that_holds_the_boundary_gets_another() -> None:
     forged = "--=_rotord.ff.a\r\nContent-Type: text/html\r\n\r\nforged\r\n--=_rotord.ff.a.1--\r\n--=_rotord.ff.m\r\n"
 
