@@ -172,7 +172,7 @@ def build_providers(settings: Settings) -> dict[str, Provider]:
                         directory=settings.sandbox_directory(name),
                         max_in_flight=config.slots,
                         latency_ms=config.latency_ms,
-                        outcomes=dict(config.outcomes),
+                        **config.outcomes,
                     )
                 )
             case _:

@@ -48,6 +48,9 @@ class Gate(StrEnum):
     SLOTS = "slots"
     SUPPRESSED = "suppressed"
     EXPIRED = "expired"
+    SENDING = "sending"
+    UNCERTAIN = "uncertain"
+    SETTLED = "settled"
     READY = "ready"
 
 

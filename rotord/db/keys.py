@@ -6,7 +6,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import asyncpg
+    from rotord.db.executor import Executor
 
 # DO UPDATE of nothing: RETURNING then also answers when another node was first.
 UNSUBSCRIBE_KEY = """
@@ -18,7 +18,7 @@ RETURNING value
 _KEY_BYTES = 32
 
 
-async def unsubscribe_key(pool: asyncpg.Pool[asyncpg.Record]) -> bytes:
+async def unsubscribe_key(db: Executor) -> bytes:
     """The key of the unsubscribe links; a random one on the first call ever."""
-    key: bytes = await pool.fetchval(UNSUBSCRIBE_KEY, secrets.token_bytes(_KEY_BYTES))
+    key: bytes = await db.fetchval(UNSUBSCRIBE_KEY, secrets.token_bytes(_KEY_BYTES))
     return key

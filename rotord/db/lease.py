@@ -12,7 +12,7 @@ from rotord.core.records import Term
 if TYPE_CHECKING:
     from uuid import UUID
 
-    import asyncpg
+    from rotord.db.executor import Executor
 
 # clock_timestamp() throughout: now() is stale when the statement waited for the row.
 WIN = """
@@ -31,9 +31,9 @@ SELECT epoch, extract(epoch FROM clock_timestamp())::float8,
 """
 
 
-async def win(pool: asyncpg.Pool[asyncpg.Record], holder: UUID, ttl_s: float, node: str) -> Term | None:
+async def win(db: Executor, holder: UUID, ttl_s: float, node: str) -> Term | None:
     """Take the lease if nobody holds it; a term, or None."""
-    row = await pool.fetchrow(WIN, holder, ttl_s, node)
+    row = await db.fetchrow(WIN, holder, ttl_s, node)
     return None if row is None else Term(holder, row[0], row[1], row[2])
 
 
@@ -45,9 +45,9 @@ RETURNING true
 """
 
 
-async def renew(pool: asyncpg.Pool[asyncpg.Record], term: Term, ttl_s: float, timeout_s: float) -> bool:
+async def renew(db: Executor, term: Term, ttl_s: float, timeout_s: float) -> bool:
     """Keep the lease for another `ttl_s`; False when it is lost."""
-    return await pool.fetchval(RENEW, term.holder, term.epoch, ttl_s, timeout=timeout_s) is not None
+    return await db.fetchval(RENEW, term.holder, term.epoch, ttl_s, timeout=timeout_s) is not None
 
 
 RESIGN = """
@@ -57,7 +57,7 @@ UPDATE rotord.lease
 """
 
 
-async def resign(pool: asyncpg.Pool[asyncpg.Record], term: Term) -> None:
+async def resign(db: Executor, term: Term) -> None:
     """Give the lease up and wake who waits for it."""
-    await pool.execute(RESIGN, term.holder, term.epoch)
-    await pool.execute("SELECT pg_notify('rotord_lease', '')")
+    await db.execute(RESIGN, term.holder, term.epoch)
+    await db.execute("SELECT pg_notify('rotord_lease', '')")

@@ -9,7 +9,7 @@ from rotord.core.model import Outcome
 from rotord.core.pool import LedgerRow
 
 if TYPE_CHECKING:
-    import asyncpg
+    from rotord.db.executor import Executor
 
 # Ids are milliseconds << 20, so a day is a range of the primary key. An attempt counts from its finish, so one that began before the
 # window may still count: three hours is above the longest attempt that settings allow (two).
@@ -26,9 +26,9 @@ SELECT address, domain, client, provider, extract(epoch FROM began_at)::float8,
 """
 
 
-async def recent(pool: asyncpg.Pool[asyncpg.Record], now: float, timeout_s: float) -> list[LedgerRow]:
+async def recent(db: Executor, now: float, timeout_s: float | None = None) -> list[LedgerRow]:
     """Every attempt that may count in a window of 24 h at `now`, in the order in which they count."""
-    rows = await pool.fetch(RECENT, (int(now * 1000) - _DAY_MS - _LONGEST_MS) << ID_SHIFT, timeout=timeout_s)
+    rows = await db.fetch(RECENT, (int(now * 1000) - _DAY_MS - _LONGEST_MS) << ID_SHIFT, timeout=timeout_s)
     return [LedgerRow(row[0], row[1], row[2], row[3], row[4], row[5], None if row[6] is None else Outcome(row[6])) for row in rows]
 
 
@@ -46,11 +46,11 @@ SELECT provider, sum(begun)::bigint
 """
 
 
-async def month_use(pool: asyncpg.Pool[asyncpg.Record], now: float, timeout_s: float) -> dict[str, int]:
+async def month_use(db: Executor, now: float, timeout_s: float | None = None) -> dict[str, int]:
     """Requests of each provider in the calendar month (UTC) of `now`: finished days from the counters, today from the ledger."""
     today = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     midnight_id = int(today.timestamp() * 1000) << ID_SHIFT
-    rows = await pool.fetch(MONTH, today.replace(day=1).date(), today.date(), midnight_id, timeout=timeout_s)
+    rows = await db.fetch(MONTH, today.replace(day=1).date(), today.date(), midnight_id, timeout=timeout_s)
     return {row[0]: row[1] for row in rows}
 
 
@@ -65,10 +65,10 @@ ON CONFLICT (day, provider, client, domain, address) DO UPDATE
 """
 
 
-async def roll_up(pool: asyncpg.Pool[asyncpg.Record], day: datetime, timeout_s: float) -> None:
+async def roll_up(db: Executor, day: datetime, timeout_s: float | None = None) -> None:
     """Count a UTC day (given by its midnight) into daily_counters; counting it again corrects it."""
     start = int(day.timestamp() * 1000)
-    await pool.execute(ROLL_UP, day.date(), start << ID_SHIFT, (start + _DAY_MS) << ID_SHIFT, timeout=timeout_s)
+    await db.execute(ROLL_UP, day.date(), start << ID_SHIFT, (start + _DAY_MS) << ID_SHIFT, timeout=timeout_s)
 
 
 LAST_ROLLED = """
@@ -81,12 +81,12 @@ SELECT min(began_at)
 """
 
 
-async def days_to_roll_up(pool: asyncpg.Pool[asyncpg.Record], now: float) -> list[datetime]:
+async def days_to_roll_up(db: Executor, now: float) -> list[datetime]:
     """The finished UTC days that no counter has yet, oldest first."""
     today = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    last = await pool.fetchval(LAST_ROLLED)
+    last = await db.fetchval(LAST_ROLLED)
     if last is None:
-        first = await pool.fetchval(FIRST_ATTEMPT)
+        first = await db.fetchval(FIRST_ATTEMPT)
         if first is None:
             return []
         start = first.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0).timestamp()

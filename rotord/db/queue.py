@@ -14,7 +14,7 @@ from rotord.core.records import Begin, Candidate, LaneRequest, LaneRow, Payload,
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import asyncpg
+    from rotord.db.executor import Executor
 
 # A loose index scan: one descent for each lane that has a queued row, however many rows it has.
 LANES = """
@@ -39,9 +39,9 @@ SELECT lane, client, stream, kind, campaign, pin, pin_kind
 """
 
 
-async def lanes(pool: asyncpg.Pool[asyncpg.Record]) -> list[LaneRow]:
+async def lanes(db: Executor) -> list[LaneRow]:
     """Every lane that has a queued row now."""
-    rows = await pool.fetch(LANES)
+    rows = await db.fetch(LANES)
     return [LaneRow(row[0], Lane(row[1], row[2], Kind(row[3]), row[4], row[5], row[6])) for row in rows]
 
 
@@ -58,9 +58,9 @@ SELECT q.id, w.lane, q.rank, extract(epoch FROM q.due_at)::float8, q.bytes, q.at
 """
 
 
-async def candidates(pool: asyncpg.Pool[asyncpg.Record], requests: Sequence[LaneRequest]) -> list[Candidate]:
+async def candidates(db: Executor, requests: Sequence[LaneRequest]) -> list[Candidate]:
     """The next rows of each lane, in its order, lane after lane. Locks nothing."""
-    rows = await pool.fetch(
+    rows = await db.fetch(
         CANDIDATES,
         [request.key for request in requests],
         [request.limit for request in requests],
@@ -81,9 +81,9 @@ SELECT o.id, o.client, o.recipient, o.recipient_name, o.subject, o.body_text, o.
 """
 
 
-async def payloads(pool: asyncpg.Pool[asyncpg.Record], ids: Sequence[int]) -> list[Payload]:
+async def payloads(db: Executor, ids: Sequence[int]) -> list[Payload]:
     """What is in these messages, in no particular order."""
-    return [Payload(*row) for row in await pool.fetch(PAYLOADS, ids)]
+    return [Payload(*row) for row in await db.fetch(PAYLOADS, ids)]
 
 
 # The fence, the last checks and the ledger in one autocommit statement: nothing stays open over client code, so a leader that is frozen
@@ -155,7 +155,7 @@ class FencedError(Exception):
     """The lease is no longer ours: nothing was begun."""
 
 
-async def begin(pool: asyncpg.Pool[asyncpg.Record], term: Term, begins: Sequence[Begin]) -> dict[int, Verdict]:
+async def begin(db: Executor, term: Term, begins: Sequence[Begin]) -> dict[int, Verdict]:
     """Begin what still may begin, end what was cancelled, suppressed or expired; rows somebody else has locked are absent.
 
     Raises FencedError when the term is over. When the connection fails the outcome is unknown: read the attempt ids back.
@@ -170,7 +170,7 @@ async def begin(pool: asyncpg.Pool[asyncpg.Record], term: Term, begins: Sequence
         [begin.timeout_s for begin in begins],
         [begin.message_id for begin in begins],
     ]
-    rows = await pool.fetch(BEGIN, term.holder, term.epoch, *columns)
+    rows = await db.fetch(BEGIN, term.holder, term.epoch, *columns)
     if not rows:
         raise FencedError
     return {row[0]: Verdict(row[1]) for row in rows if row[0] is not None}

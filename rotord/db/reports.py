@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import asyncpg
-
     from rotord.core.records import ProviderReport
+    from rotord.db.executor import Executor
 
 PUBLISH = """
 INSERT INTO rotord.provider_status AS s
@@ -29,7 +28,7 @@ DELETE FROM rotord.provider_status
 """
 
 
-async def publish(pool: asyncpg.Pool[asyncpg.Record], reports: Sequence[ProviderReport]) -> None:
+async def publish(db: Executor, reports: Sequence[ProviderReport]) -> None:
     """Write how every configured provider is doing; forget those that are no longer configured."""
     columns: list[Any] = [
         [report.provider for report in reports],
@@ -42,5 +41,5 @@ async def publish(pool: asyncpg.Pool[asyncpg.Record], reports: Sequence[Provider
         [-1.0 if report.next_try_in_s is None else report.next_try_in_s for report in reports],
         [report.limits for report in reports],
     ]
-    await pool.execute(PUBLISH, *columns)
-    await pool.execute(PRUNE, [report.provider for report in reports])
+    await db.execute(PUBLISH, *columns)
+    await db.execute(PRUNE, [report.provider for report in reports])

@@ -12,7 +12,7 @@ from rotord.core.model import Address, Client, Domain, Health, Pacing, Status
 from rotord.core.records import Fleet
 
 if TYPE_CHECKING:
-    import asyncpg
+    from rotord.db.executor import Executor
 
 _CLIENT = """
 SELECT slug, name, timezone, per_hour, per_day, weight, transactional_reserve, sending_window, pacing, status
@@ -47,46 +47,44 @@ SELECT DISTINCT kind, name
 """
 
 
-async def load(pool: asyncpg.Pool[asyncpg.Record], timeout_s: float) -> Fleet:
+async def load(db: Executor, timeout_s: float | None = None) -> Fleet:
     """The whole fleet. The mark is taken first, so that a change while we read is read again."""
-    async with pool.acquire() as conn:
-        mark: int = await conn.fetchval(MARK)
-        return Fleet(
-            mark,
-            await _clients(conn, None, timeout_s),
-            await _domains(conn, None, timeout_s),
-            await _addresses(conn, None, timeout_s),
-            paused=await _paused(conn),
-        )
+    mark: int = await db.fetchval(MARK)
+    return Fleet(
+        mark,
+        await _clients(db, None, timeout_s),
+        await _domains(db, None, timeout_s),
+        await _addresses(db, None, timeout_s),
+        paused=await _paused(db),
+    )
 
 
-async def changes(pool: asyncpg.Pool[asyncpg.Record], mark: int) -> Fleet:
+async def changes(db: Executor, mark: int) -> Fleet:
     """What changed since `mark`; what is gone by name. `paused` is None when no pause and no campaign changed."""
-    async with pool.acquire() as conn:
-        new_mark: int = await conn.fetchval(MARK)
-        rows = await conn.fetch(CHANGES, str(mark))
-        if not rows:
-            return Fleet(new_mark)
-        named: dict[str, list[str]] = {"client": [], "domain": [], "address": []}
-        paused = False
-        for kind, name in rows:
-            if kind in named:
-                named[kind].append(name)
-            else:
-                paused = True
-        clients = await _clients(conn, named["client"]) if named["client"] else []
-        domains = await _domains(conn, named["domain"]) if named["domain"] else []
-        addresses = await _addresses(conn, named["address"]) if named["address"] else []
-        return Fleet(
-            new_mark,
-            clients,
-            domains,
-            addresses,
-            sorted(set(named["client"]) - {client.slug for client in clients}),
-            sorted(set(named["domain"]) - {domain.name for domain in domains}),
-            sorted(set(named["address"]) - {address.email for address in addresses}),
-            await _paused(conn) if paused else None,
-        )
+    new_mark: int = await db.fetchval(MARK)
+    rows = await db.fetch(CHANGES, str(mark))
+    if not rows:
+        return Fleet(new_mark)
+    named: dict[str, list[str]] = {"client": [], "domain": [], "address": []}
+    paused = False
+    for kind, name in rows:
+        if kind in named:
+            named[kind].append(name)
+        else:
+            paused = True
+    clients = await _clients(db, named["client"]) if named["client"] else []
+    domains = await _domains(db, named["domain"]) if named["domain"] else []
+    addresses = await _addresses(db, named["address"]) if named["address"] else []
+    return Fleet(
+        new_mark,
+        clients,
+        domains,
+        addresses,
+        sorted(set(named["client"]) - {client.slug for client in clients}),
+        sorted(set(named["domain"]) - {domain.name for domain in domains}),
+        sorted(set(named["address"]) - {address.email for address in addresses}),
+        await _paused(db) if paused else None,
+    )
 
 
 FORGET = """
@@ -95,35 +93,31 @@ DELETE FROM rotord.fleet_changes
 """
 
 
-async def forget_changes(pool: asyncpg.Pool[asyncpg.Record]) -> None:
+async def forget_changes(db: Executor) -> None:
     """Delete changes a day old: the leader looks every half second, and a new one reads everything."""
-    await pool.execute(FORGET)
+    await db.execute(FORGET)
 
 
-async def _clients(conn: _Connection, slugs: list[str] | None, timeout_s: float | None = None) -> list[Client]:
+async def _clients(db: Executor, slugs: list[str] | None, timeout_s: float | None = None) -> list[Client]:
     return [
         Client(row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], Pacing(row[8]), Status(row[9]))
-        for row in await conn.fetch(CLIENTS, slugs, timeout=timeout_s)
+        for row in await db.fetch(CLIENTS, slugs, timeout=timeout_s)
     ]
 
 
-async def _domains(conn: _Connection, names: list[str] | None, timeout_s: float | None = None) -> list[Domain]:
+async def _domains(db: Executor, names: list[str] | None, timeout_s: float | None = None) -> list[Domain]:
     return [
         Domain(row[0], row[1], row[2], tuple(row[3]), row[4], row[5], row[6], row[7], Status(row[8]), Health(row[9]), row[10])
-        for row in await conn.fetch(DOMAINS, names, timeout=timeout_s)
+        for row in await db.fetch(DOMAINS, names, timeout=timeout_s)
     ]
 
 
-async def _addresses(conn: _Connection, emails: list[str] | None, timeout_s: float | None = None) -> list[Address]:
+async def _addresses(db: Executor, emails: list[str] | None, timeout_s: float | None = None) -> list[Address]:
     return [
         Address(row[0], row[1], row[2], row[3], row[4], Status(row[5]), Health(row[6]), row[7], row[8], row[9])
-        for row in await conn.fetch(ADDRESSES, emails, timeout=timeout_s)
+        for row in await db.fetch(ADDRESSES, emails, timeout=timeout_s)
     ]
 
 
-async def _paused(conn: _Connection) -> frozenset[tuple[str, str]]:
-    return frozenset((row[0], row[1]) for row in await conn.fetch(PAUSED))
-
-
-if TYPE_CHECKING:
-    _Connection = asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+async def _paused(db: Executor) -> frozenset[tuple[str, str]]:
+    return frozenset((row[0], row[1]) for row in await db.fetch(PAUSED))

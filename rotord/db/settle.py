@@ -13,7 +13,7 @@ from rotord.core.records import Ripened, Settlement, Term, Unfinished
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import asyncpg
+    from rotord.db.executor import Executor
 
 SETTLE = """
 WITH done AS MATERIALIZED (
@@ -70,7 +70,7 @@ SELECT client, thread_key FROM unsure WHERE thread_key IS NOT NULL
 """
 
 
-async def settle(pool: asyncpg.Pool[asyncpg.Record], settlements: Sequence[Settlement]) -> None:
+async def settle(db: Executor, settlements: Sequence[Settlement]) -> None:
     """Record a batch, and let the next message of each thread go. A second call with the same batch changes nothing."""
     columns: list[Any] = [
         [s.attempt_id for s in settlements],
@@ -85,9 +85,9 @@ async def settle(pool: asyncpg.Pool[asyncpg.Record], settlements: Sequence[Settl
         [s.step.due_at for s in settlements],
         [s.step.pin for s in settlements],
     ]
-    threads = await pool.fetch(SETTLE, *columns)
+    threads = await db.fetch(SETTLE, *columns)
     if threads:
-        await promote(pool, [row[0] for row in threads], [row[1] for row in threads])
+        await promote(db, [row[0] for row in threads], [row[1] for row in threads])
 
 
 PROMOTE = """
@@ -107,9 +107,9 @@ UPDATE rotord.queue q
 """
 
 
-async def promote(pool: asyncpg.Pool[asyncpg.Record], clients: Sequence[str], thread_keys: Sequence[str]) -> None:
+async def promote(db: Executor, clients: Sequence[str], thread_keys: Sequence[str]) -> None:
     """Let the first message of each thread go, if it waits behind nothing any more."""
-    await pool.execute(PROMOTE, clients, thread_keys)
+    await db.execute(PROMOTE, clients, thread_keys)
 
 
 # An app's transaction may commit a thread's next row after we settled the one before it, as a row that waits for nobody.
@@ -138,11 +138,11 @@ SELECT t.client, t.thread_key
 """
 
 
-async def promote_stranded(pool: asyncpg.Pool[asyncpg.Record]) -> int:
+async def promote_stranded(db: Executor) -> int:
     """Find threads whose first message waits behind nothing, and let it go."""
-    rows = await pool.fetch(STRANDED)
+    rows = await db.fetch(STRANDED)
     if rows:
-        await promote(pool, [row[0] for row in rows], [row[1] for row in rows])
+        await promote(db, [row[0] for row in rows], [row[1] for row in rows])
     return len(rows)
 
 
@@ -189,9 +189,9 @@ SELECT (SELECT count(*) FROM ripe),
 RIPEN_BATCH = 500
 
 
-async def ripen(pool: asyncpg.Pool[asyncpg.Record], now: float) -> Ripened:
+async def ripen(db: Executor, now: float) -> Ripened:
     """Make scheduled rows that are due ready, at most a batch of each client and kind."""
-    row = await pool.fetchrow(RIPEN, now, RIPEN_BATCH)
+    row = await db.fetchrow(RIPEN, now, RIPEN_BATCH)
     return Ripened(row[0], row[1]) if row is not None else Ripened(0, None)
 
 
@@ -218,12 +218,12 @@ SELECT client, thread_key
 """
 
 
-async def expire(pool: asyncpg.Pool[asyncpg.Record]) -> int:
+async def expire(db: Executor) -> int:
     """End up to 1,000 messages whose time is over, blocked or not."""
-    rows = await pool.fetch(EXPIRE)
+    rows = await db.fetch(EXPIRE)
     threads = [row for row in rows if row[1] is not None]
     if threads:
-        await promote(pool, [row[0] for row in threads], [row[1] for row in threads])
+        await promote(db, [row[0] for row in threads], [row[1] for row in threads])
     return len(rows)
 
 
@@ -257,9 +257,9 @@ SELECT count(*)
 """
 
 
-async def recover(pool: asyncpg.Pool[asyncpg.Record], term: Term, timeout_s: float) -> int:
+async def recover(db: Executor, term: Term, timeout_s: float) -> int:
     """Make every attempt that an older epoch left unfinished uncertain; say how many there were."""
-    count: int = await pool.fetchval(RECOVER, term.holder, term.epoch, term.ids_from, timeout=timeout_s)
+    count: int = await db.fetchval(RECOVER, term.holder, term.epoch, term.ids_from, timeout=timeout_s)
     return count
 
 
@@ -270,9 +270,9 @@ SELECT id, outbox_id, outcome
 """
 
 
-async def read_back(pool: asyncpg.Pool[asyncpg.Record], attempt_ids: Sequence[int]) -> list[Unfinished]:
+async def read_back(db: Executor, attempt_ids: Sequence[int]) -> list[Unfinished]:
     """Which of these attempts were committed: what to ask when the answer to `begin` was lost."""
-    return [Unfinished(row[0], row[1]) for row in await pool.fetch(UNFINISHED, attempt_ids)]
+    return [Unfinished(row[0], row[1]) for row in await db.fetch(UNFINISHED, attempt_ids)]
 
 
 REPIN = """
@@ -300,9 +300,9 @@ SELECT count(*)
 """
 
 
-async def repin(pool: asyncpg.Pool[asyncpg.Record], lane_key: int, pin: str) -> int:
+async def repin(db: Executor, lane_key: int, pin: str) -> int:
     """Move up to 1,000 queued messages of a lane, and their threads, to another address ('' = rotation)."""
-    count: int = await pool.fetchval(REPIN, lane_key, pin)
+    count: int = await db.fetchval(REPIN, lane_key, pin)
     return count
 
 
@@ -329,12 +329,12 @@ SELECT client, thread_key
 """
 
 
-async def fail_lane(pool: asyncpg.Pool[asyncpg.Record], lane_key: int, reason: str) -> int:
+async def fail_lane(db: Executor, lane_key: int, reason: str) -> int:
     """Fail up to 1,000 queued messages of a lane that can never be sent."""
-    rows = await pool.fetch(FAIL_LANE, lane_key, reason)
+    rows = await db.fetch(FAIL_LANE, lane_key, reason)
     threads = [row for row in rows if row[1] is not None]
     if threads:
-        await promote(pool, [row[0] for row in threads], [row[1] for row in threads])
+        await promote(db, [row[0] for row in threads], [row[1] for row in threads])
     return len(rows)
 
 
@@ -353,8 +353,8 @@ SELECT client, thread_key
 """
 
 
-async def fail_row(pool: asyncpg.Pool[asyncpg.Record], outbox_id: int, reason: str) -> None:
+async def fail_row(db: Executor, outbox_id: int, reason: str) -> None:
     """Fail one queued message that cannot be rendered."""
-    row = await pool.fetchrow(FAIL_ROW, outbox_id, reason)
+    row = await db.fetchrow(FAIL_ROW, outbox_id, reason)
     if row is not None and row[1] is not None:
-        await promote(pool, [row[0]], [row[1]])
+        await promote(db, [row[0]], [row[1]])

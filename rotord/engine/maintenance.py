@@ -17,6 +17,7 @@ from rotord.engine.waiting import wait
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from rotord.core.pool import SenderPool
     from rotord.engine.dispatcher import Dispatcher, TermParts
     from rotord.providers.base import Provider
 
@@ -64,7 +65,7 @@ class Maintenance:
             self.fleet_wake.clear()
             changed = await until_done(lambda: self._store.fleet_changes(self._mark), "fleet")
             self._mark = changed.mark
-            if apply_fleet(self._parts, changed):
+            if apply_fleet(self._parts.pool, changed):
                 _log.info("fleet_changed", clients=len(changed.clients), domains=len(changed.domains), addresses=len(changed.addresses))
                 self._dispatcher.rethink()
             await _wait_either(stop, self.fleet_wake, FLEET_POLL_S)
@@ -107,9 +108,8 @@ class Maintenance:
             await until_done(lambda: self._store.tidy(self._parts.clock.now()), "tidy")
 
 
-def apply_fleet(parts: TermParts, fleet: Fleet) -> bool:
+def apply_fleet(pool: SenderPool, fleet: Fleet) -> bool:
     """Bring a change into the pool; False when there was none. An address or domain whose owner is gone is left out."""
-    pool = parts.pool
     for email in fleet.gone_addresses:
         pool.remove_address(email)
     for name in fleet.gone_domains:

@@ -111,7 +111,7 @@ class Terms:
         pool = SenderPool(self._config.limits, self._config.thread_wait_s)
         flights = Flights(pool, recorder, clock, self._config.retry, lease.trusted)
         parts = TermParts(store, term, pool, flights, clock, Limbo(store, pool, flights, clock))
-        apply_fleet(parts, fleet)
+        apply_fleet(pool, fleet)
         rows = await until_done(lambda: store.recent(clock.now()), "ledger")
         pool.restore(rows)
         month = await until_done(lambda: store.month_use(clock.now()), "month")

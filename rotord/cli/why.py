@@ -1,0 +1,236 @@
+"""`rotord why`: the gate that holds a message, an address or a client, with its numbers, and when it opens."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from rotord.cli.arguments import add_json
+from rotord.cli.database import open_database
+from rotord.cli.errors import CommandError
+from rotord.cli.output import plural, print_json, when
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace, _SubParsersAction
+
+    from asyncpg import Record
+
+    from rotord.cli.database import Session
+    from rotord.core.explain import Finding, ProviderNews
+    from rotord.core.pool import SenderPool
+
+# How many of a client's lanes are explained: the fullest ones.
+LANES_SHOWN = 20
+
+
+def register(subparsers: _SubParsersAction[ArgumentParser]) -> None:
+    """Add `why message`, `why address` and `why client`."""
+    parser = subparsers.add_parser("why", help="what a message, an address or a client waits for, and until when")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
+    for kind, name, handler in (("message", "ID", _message), ("address", "EMAIL", _address), ("client", "SLUG", _client)):
+        one = kinds.add_parser(kind, help=f"why {kind} {name}")
+        one.add_argument("name", metavar=name, type=int if kind == "message" else str)
+        add_json(one)
+        one.set_defaults(handler=handler)
+
+
+async def _message(arguments: Namespace) -> int:
+    from rotord.db import explain  # noqa: PLC0415 - `rotord --help` must not wait for it
+
+    async with open_database(arguments) as session:
+        row = await explain.message(session.conn, arguments.name)
+        if row is None:
+            raise CommandError(f"there is no message {arguments.name}")
+        found = await _explain_message(session, row)
+    head = f"message {row['id']} of client {row['client']} ({row['kind']}): {row['status']}"
+    _show(arguments, head, [found], {"message": row["id"], "status": row["status"]})
+    return 0
+
+
+async def _address(arguments: Namespace) -> int:
+    from rotord.core.explain import explain_address  # noqa: PLC0415
+    from rotord.core.model import Kind  # noqa: PLC0415
+
+    email = arguments.name.lower()
+    async with open_database(arguments) as session:
+        pool, news, now = await _rebuild(session)
+    address = pool.addresses.get(email)
+    if address is None:
+        raise CommandError(f"there is no address {email} in the fleet")
+    cap = address.cap
+    used = f"sent {cap.used_hour}{_of(cap.per_hour)} in the last 60 minutes, {cap.used_day}{_of(cap.per_day)} in the last 24 hours"
+    finding = explain_address(address, Kind.BULK, now, news)
+    _show(arguments, f"address {email}: {used}", [finding], {"address": email, "used_hour": cap.used_hour, "used_day": cap.used_day})
+    return 0
+
+
+async def _client(arguments: Namespace) -> int:
+    from rotord.core.explain import explain as explain_lane  # noqa: PLC0415
+    from rotord.core.model import Kind  # noqa: PLC0415
+    from rotord.core.pool import Lane  # noqa: PLC0415
+    from rotord.db import explain  # noqa: PLC0415
+
+    slug = arguments.name
+    async with open_database(arguments) as session:
+        pool, news, now = await _rebuild(session)
+        if slug not in pool.clients:
+            raise CommandError(f"there is no client {slug}")
+        backlog = await explain.backlog(session.conn, slug)
+        lease = await _lease_finding(session)
+    findings, notes = [] if lease is None else [lease], []
+    for row in backlog[:LANES_SHOWN]:
+        lane = Lane(slug, row["stream"], Kind(row["kind"]), row["campaign"], row["pin"], row["pin_kind"])
+        findings.append(explain_lane(pool, lane, now, news))
+        what = [row["kind"], f"stream {lane.stream}", f"campaign {lane.campaign}" if lane.campaign else "", lane.pin]
+        notes.append(f"{plural(row['messages'], 'message')} ({', '.join(filter(None, what))})")
+    ready = sum(row["messages"] for row in backlog)
+    head = f"client {slug}: {plural(ready, 'message')} ready to go" if ready else f"client {slug}: nothing waits for its turn"
+    _show(arguments, head, findings, {"client": slug, "ready": ready}, notes if lease is None else ["", *notes])
+    return 0
+
+
+async def _explain_message(session: Session, row: Record) -> Finding:
+    from rotord.core.explain import Finding  # noqa: PLC0415
+    from rotord.core.senders import Gate  # noqa: PLC0415
+
+    name = str(row["id"])
+    match row["state"]:
+        case None:
+            gate = {"suppressed": Gate.SUPPRESSED, "expired": Gate.EXPIRED}.get(row["status"], Gate.SETTLED)
+            return Finding(gate, "message", name, _settled(row))
+        case "sending":
+            return await _on_the_wire(session, row)
+        case "uncertain":
+            sentence = (
+                f"the provider may have it: {row['last_error']}; it is not sent again until an event or a person settles it "
+                f"(rotord uncertain resolve {name} sent|not-sent)"
+            )
+            return Finding(Gate.UNCERTAIN, "message", name, sentence)
+        case _:
+            return await _waiting(session, row)
+
+
+async def _waiting(session: Session, row: Record) -> Finding:
+    from rotord.core.explain import Finding, explain  # noqa: PLC0415
+    from rotord.core.model import Kind  # noqa: PLC0415
+    from rotord.core.pool import Lane  # noqa: PLC0415
+    from rotord.core.senders import Gate  # noqa: PLC0415
+
+    name, now = str(row["id"]), row["now"]
+    if row["expires_at"] is not None and row["expires_at"] <= now:
+        return Finding(Gate.EXPIRED, "message", name, f"it expired at {when(row['expires_at'])}; it is never sent")
+    if row["suppression"] is not None:
+        covering = json.loads(row["suppression"])
+        scope = "everybody" if covering["client"] is None else f"client {covering['client']}"
+        sentence = f"its recipient is suppressed for {scope} ({covering['reason']}); it ends as suppressed when its turn comes"
+        return Finding(Gate.SUPPRESSED, "message", name, sentence)
+    if row["state"] == "waiting":
+        return Finding(Gate.THREAD, "message", name, f"it waits behind message {row['behind']} of its thread {row['thread_key']}")
+    if row["state"] == "scheduled" and row["due_at"] > now:
+        again = f"it was refused for now ({row['last_error']}); it is tried again" if row["attempts"] else "its send_after is"
+        return Finding(Gate.SCHEDULED, "message", name, f"{again} at {when(row['due_at'])}", row["due_at"].timestamp())
+    lease = await _lease_finding(session)
+    if lease is not None:
+        return lease
+    pool, news, moment = await _rebuild(session)
+    lane = Lane(row["client"], row["stream"], Kind(row["kind"]), row["campaign"], row["pin"], row["pin_kind"])
+    return explain(pool, lane, moment, news)
+
+
+async def _on_the_wire(session: Session, row: Record) -> Finding:
+    from rotord.core.explain import Finding  # noqa: PLC0415
+    from rotord.core.senders import Gate  # noqa: PLC0415
+    from rotord.db import explain  # noqa: PLC0415
+
+    attempt = await explain.attempt(session.conn, row["attempt"])
+    if attempt is None:
+        raise CommandError(f"message {row['id']} is sending, but attempt {row['attempt']} is not in the ledger")
+    sentence = (
+        f"attempt {attempt['number']} from {attempt['address']} by {attempt['provider']} is on the wire since {when(attempt['began_at'])}; "
+        f"at the latest at {when(attempt['deadline_at'])} it is over"
+    )
+    return Finding(Gate.SENDING, "message", str(row["id"]), sentence, attempt["deadline_at"].timestamp())
+
+
+async def _lease_finding(session: Session) -> Finding | None:
+    from rotord.core.explain import Finding  # noqa: PLC0415
+    from rotord.core.senders import Gate  # noqa: PLC0415
+    from rotord.db import explain  # noqa: PLC0415
+
+    lease = await explain.leader(session.conn)
+    if lease is not None and lease["is_leading"]:
+        return None
+    since = "never led" if lease is None else f"led last until {when(lease['expires_at'])} ({lease['node']})"
+    return Finding(Gate.LEASE, "lease", "main", f"no daemon leads, so nothing is sent ({since}): start one with rotord run")
+
+
+async def _rebuild(session: Session) -> tuple[SenderPool, dict[str, ProviderNews], float]:
+    """The pool as the leader has it: from the fleet, the ledger and what it last said of its providers."""
+    from rotord.core.explain import ProviderNews  # noqa: PLC0415
+    from rotord.core.pool import SenderPool  # noqa: PLC0415
+    from rotord.db import explain, ledger, senders  # noqa: PLC0415
+    from rotord.engine.maintenance import apply_fleet  # noqa: PLC0415
+
+    settings, conn = session.settings, session.conn
+    now = float(await conn.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8"))
+    pool = SenderPool([config.limits(name) for name, config in settings.providers.items()], settings.engine.thread_wait_seconds)
+    apply_fleet(pool, await senders.load(conn))
+    pool.restore(await ledger.recent(conn, now))
+    month = await ledger.month_use(conn, now)
+    news: dict[str, ProviderNews] = {}
+    for report in await explain.providers(conn):
+        gate = pool.providers.get(report["provider"])
+        if gate is None or not report["is_fresh"]:
+            continue
+        down = report["up"] is False
+        next_try_at = report["next_try_at"].timestamp() if report["next_try_at"] else None
+        news[report["provider"]] = ProviderNews(down, report["reason"], next_try_at)
+        gate.slots = 0 if down else report["capacity"] - report["in_flight"]
+    for name, gate in pool.providers.items():
+        if name not in news:
+            gate.slots = gate.limits.max_in_flight
+        if gate.month is not None:
+            gate.month.restore(now, month.get(name, 0))
+    return pool, news, now
+
+
+def _settled(row: Record) -> str:
+    match row["status"]:
+        case "sent":
+            return f"it was accepted by {row['provider']} at {when(row['sent_at'])}, sent from {row['sender']}"
+        case "failed":
+            return f"it failed at {when(row['settled_at'])}: {row['last_error']}"
+        case "suppressed":
+            return f"its recipient was suppressed when its turn came ({when(row['settled_at'])})"
+        case "expired":
+            return f"it expired before it could be sent ({when(row['settled_at'])})"
+        case _:
+            return f"it was called back in time ({when(row['settled_at'])})"
+
+
+def _of(limit: int | None) -> str:
+    return "" if limit is None else f" of {limit:,}"
+
+
+def _show(arguments: Namespace, head: str, findings: list[Finding], document: dict[str, Any], notes: list[str] | None = None) -> None:
+    if arguments.json:
+        entries = [_entry(finding) for finding in findings]
+        for entry, note in zip(entries, notes or [], strict=False):
+            entry["messages"] = note
+        print_json(document | (entries[0] if len(entries) == 1 and notes is None else {"lanes": entries}))
+        return
+    print(head)
+    for index, finding in enumerate(findings):
+        note = notes[index] if notes and index < len(notes) else ""
+        if note:
+            print(f"  {note}:")
+        until = "" if finding.until is None else f"; opens {when(datetime.fromtimestamp(finding.until, UTC))}"
+        print(f"  {finding.gate.value}: {finding.sentence}{until}")
+
+
+def _entry(finding: Finding) -> dict[str, Any]:
+    entry = asdict(finding)
+    entry["until"] = None if finding.until is None else datetime.fromtimestamp(finding.until, UTC)
+    return entry

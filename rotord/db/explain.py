@@ -1,0 +1,84 @@
+"""What `rotord why` reads: one message or address as it stands, who leads, how the providers are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asyncpg import Connection, Record
+
+MESSAGE = """
+SELECT m.id, m.client, m.recipient, m.kind, m.status, m.delivery, m.sender, m.provider, m.attempts, m.last_error,
+       m.created_at, m.sent_at, m.settled_at, o.stream, coalesce(o.campaign, '') AS campaign, o.thread_key,
+       q.state, q.pin, q.pin_kind, q.due_at, q.expires_at, q.cancelled, q.attempt, clock_timestamp() AS now,
+       (SELECT row_to_json(s)
+          FROM (SELECT s.client, s.reason, s.source, s.created_at
+                  FROM rotord.suppressions s
+                 WHERE lower(s.recipient) = lower(o.recipient)
+                   AND (s.client IS NULL OR s.client = o.client)
+                   AND (o.kind = 'bulk' OR s.reason IN ('hard_bounce', 'manual'))
+                 ORDER BY s.created_at
+                 LIMIT 1) s)::text AS suppression,
+       (SELECT min(e.id)
+          FROM rotord.queue e
+         WHERE e.client = q.client AND e.thread_key = q.thread_key AND e.state <> 'uncertain' AND e.id < q.id) AS behind
+  FROM rotord.messages m
+  JOIN rotord.outbox o ON o.id = m.id
+  LEFT JOIN rotord.queue q ON q.id = m.id
+ WHERE m.id = $1
+"""
+
+
+async def message(conn: Connection, outbox_id: int) -> Record | None:
+    """A message, its place in the queue if it is live, and a suppression that covers it."""
+    return await conn.fetchrow(MESSAGE, outbox_id)
+
+
+ATTEMPT = """
+SELECT number, address, provider, began_at, deadline_at, finished_at, outcome, blame, code, reply
+  FROM rotord.attempts
+ WHERE id = $1
+"""
+
+
+async def attempt(conn: Connection, attempt_id: int) -> Record | None:
+    """One row of the ledger."""
+    return await conn.fetchrow(ATTEMPT, attempt_id)
+
+
+LEADER = """
+SELECT node, epoch, expires_at, expires_at > clock_timestamp() AS is_leading
+  FROM rotord.lease
+ WHERE name = 'main'
+"""
+
+
+async def leader(conn: Connection) -> Record | None:
+    """Who holds the lease, or held it last."""
+    return await conn.fetchrow(LEADER)
+
+
+PROVIDERS = """
+SELECT provider, up, ready, in_flight, capacity, reason, next_try_at,
+       updated_at > clock_timestamp() - interval '1 minute' AS is_fresh
+  FROM rotord.provider_status
+"""
+
+
+async def providers(conn: Connection) -> list[Record]:
+    """How the providers are, as the leader last said."""
+    return await conn.fetch(PROVIDERS)
+
+
+BACKLOG = """
+SELECT stream, kind, campaign, pin, pin_kind, count(*) AS messages
+  FROM rotord.queue
+ WHERE client = $1 AND state = 'queued'
+ GROUP BY stream, kind, campaign, pin, pin_kind
+ ORDER BY messages DESC
+"""
+
+
+async def backlog(conn: Connection, client: str) -> list[Record]:
+    """A client's ready rows by lane, the fullest first."""
+    return await conn.fetch(BACKLOG, client)
