@@ -172,7 +172,10 @@ def build_providers(settings: Settings) -> dict[str, Provider]:
                         directory=settings.sandbox_directory(name),
                         max_in_flight=config.slots,
                         latency_ms=config.latency_ms,
-                        **config.outcomes,
+                        deferred=config.outcomes.get("deferred", 0.0),
+                        rejected=config.outcomes.get("rejected", 0.0),
+                        not_sent=config.outcomes.get("not_sent", 0.0),
+                        uncertain=config.outcomes.get("uncertain", 0.0),
                     )
                 )
             case _:
