@@ -29,12 +29,7 @@ if TYPE_CHECKING:
 _LINE_LIMIT: Final = 8192
 _PATH: Final = re.compile(rb"(?:FROM|TO):\s*<([^>]*)>", re.IGNORECASE)
 #: header fields that are copied to the log, under these names
-_LOGGED_HEADERS: Final = {
-    b"x-rotord-attempt": "attempt",
-    b"message-id": "message_id",
-    b"subject": "subject",
-    b"x-row": "row",
-}
+_LOGGED_HEADERS: Final = {b"x-rotord-attempt": "attempt", b"message-id": "message_id", b"subject": "subject", b"x-row": "row"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +59,8 @@ class Receiver:
         self.connections = 0
         self.random = random.Random(config.seed)  # noqa: S311 - latencies are no secrets
         self.sessions: set[_Session] = set()
+        words = ("receiver.rotord.invalid", *config.extensions, f"SIZE {config.size_limit}")
+        self.greeting = "".join(f"250{' ' if word is words[-1] else '-'}{word}\r\n" for word in words).encode()
         self._log: IO[bytes] | None = None
         self._server: asyncio.Server | None = None
 
@@ -131,7 +128,6 @@ class _Session(asyncio.Protocol):
         self._transport = None
 
     def cut(self) -> None:
-        """Close without a word."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -197,14 +193,9 @@ class _Session(asyncio.Protocol):
     def _command(self, line: bytes) -> None:
         verb, _, rest = line.partition(b" ")
         match verb.upper():
-            case b"EHLO":
+            case b"EHLO" | b"HELO":
                 self._forget()
-                config = self._receiver.config
-                words = ["receiver.rotord.invalid", *config.extensions, f"SIZE {config.size_limit}"]
-                self._say("".join(f"250{' ' if word is words[-1] else '-'}{word}\r\n" for word in words).encode())
-            case b"HELO":
-                self._forget()
-                self._say(b"250 receiver.rotord.invalid\r\n")
+                self._say(self._receiver.greeting if verb.upper() == b"EHLO" else b"250 receiver.rotord.invalid\r\n")
             case b"MAIL":
                 self._mail(rest)
             case b"RCPT":
@@ -282,19 +273,10 @@ def _arguments(arguments: Sequence[str] | None) -> ReceiverConfig:
     parser.add_argument("--slow-share", type=float, default=0.0)
     parser.add_argument("--slow-s", type=_span, default=(2.0, 6.0), metavar="LOW,HIGH")
     parser.add_argument("--silent-share", type=float, default=0.0, help="taken, but never answered")
-    parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
     low, high = given.latency_ms
-    return ReceiverConfig(
-        log=given.log,
-        host=given.host,
-        port=given.port,
-        latency_s=(low / 1000, high / 1000),
-        slow_share=given.slow_share,
-        slow_s=given.slow_s,
-        silent_share=given.silent_share,
-        seed=given.seed,
-    )
+    answers = {"slow_share": given.slow_share, "slow_s": given.slow_s, "silent_share": given.silent_share}
+    return ReceiverConfig(given.log, given.host, given.port, (low / 1000, high / 1000), **answers)
 
 
 async def _serve(config: ReceiverConfig) -> None:
