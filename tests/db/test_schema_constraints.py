@@ -32,12 +32,14 @@ CONTROLS = {
 ADDRESS = "is_one_address"
 NOT_ONE_ADDRESS = [
     "", "a", "@", "a@", "@b.c", "a@b@c.d", "a b@c.d", "a@b .c", "a@b.c,d@e.f", "a@b.c;d@e.f", "Bob <a@b.c>", "<a@b.c>", "a@b.c>", "a:b@c.d",
-    '"a b"@c.d', "a(x)@b.c", "a\\@b.c", "a@b.c\r\nRCPT TO:<e@v.il>", "a@b.c\n", "a\u00a0b@c.d", "a@b\u200b.c", "a\u202eb@c.d", "a@[127.0.0.1]",
+    '"a b"@c.d', "a(x)@b.c", "a\\@b.c", "a@b.c\r\nRCPT TO:<e@v.il>", "a@b.c\n",
+    "a\u00a0b@c.d", "a@b\u200b.c", "a\u202eb@c.d", "a@[127.0.0.1]",
     "a" * 310 + "@" + "b" * 10,
     *(f"a{control}@b.c" for control in CONTROLS.values()),
 ]  # fmt: skip
 OWN_HEADERS = [
-    "From", "to", "CC", "Bcc", "Sender", "Subject", "Date", "Message-ID", "Reply-To", "Return-Path", "Received", "MIME-Version", "Content-Type",
+    "From", "to", "CC", "Bcc", "Sender", "Subject", "Date", "Message-ID", "Reply-To", "Return-Path", "Received", "MIME-Version",
+    "Content-Type",
     "content-transfer-encoding", "List-Unsubscribe", "List-Unsubscribe-Post", "DKIM-Signature", "In-Reply-To", "References", "Resent-To",
     "X-Rotord-Id", "X-SMTPAPI", "X-Mailgun-Variables", "", "X A", "X:A", "X-A\r\nBcc", "X-A\n", "Ü", "x" * 77,
 ]  # fmt: skip
@@ -77,7 +79,9 @@ REFUSED = [
     *((as_json(headers={"X-Tag": f"a{control}b"}), VALUES) for control in CONTROLS.values()),
     (as_json(headers={"X-Tag": "=?utf-8?q?x?="}), VALUES),
     (as_json(headers={"X-Tag": "x" * 999}), VALUES),
-    *((as_json(headers=value), HEADERS) for value in (None, "X-A: b", 1, [], [{"X-A": "b"}], {"X-A": 1}, {"X-A": None}, {"X-A": ["b"]}, {"X-A": {}})),
+    *((as_json(headers=value), HEADERS) for value in (
+        None, "X-A: b", 1, [], [{"X-A": "b"}], {"X-A": 1}, {"X-A": None}, {"X-A": ["b"]}, {"X-A": {}},
+    )),
     (as_json(headers={f"X-{i}": "" for i in range(51)}), HEADERS),
     (as_json(headers={f"X-{i}": "x" * 900 for i in range(10)}), HEADERS),
     *(
@@ -106,12 +110,12 @@ ACCEPTED = [
     {"subject": ""},
     {"subject": "x" * 998},
     {"subject": "ü" * 998},
-    {"subject": "Really? = yes, 100 % 👍🏽 \u202bעברית\u202c"},
+    {"subject": "Really? = yes, 100 % 👍🏽 \u202b\u05e2\u05d1\u05e8\u202c"},
     {"body_text": ""},
     {"body_text": None, "body_html": "<p>x</p>"},
     {"body_text": "a\r\n.\r\nb\x0c" + "x" * 1_000_000},
     {"campaign": ""},
-    {"campaign": "Spring / 2026 – ünïcode"},
+    {"campaign": "Spring / 2026, ünïcode"},
     {"thread_key": "a\nb", "idempotency_key": "{\x01}"},
     {"priority": 1000},
     {"priority": -1000},
@@ -170,7 +174,8 @@ async def test_a_key_is_unique_within_its_client_and_on_conflict_does_nothing(db
     """
     first, again, others = [await db.fetchval(sql, client) for client in ("acme", "acme", "other")]
 
-    assert first and others and again is None
+    assert None not in {first, others}
+    assert again is None
     assert await db.fetchval("SELECT count(*) FROM rotord.queue") == 2
     with pytest.raises(asyncpg.UniqueViolationError, match="outbox_idempotency_key_is_unique_per_client"):
         await insert(db, idempotency_key="k")
@@ -195,7 +200,10 @@ FLEET_REFUSED = [
     ("clients", {"timezone": ""}, "clients_timezone_exists"),
     *(
         ("clients", {"sending_window": window}, "clients_sending_window_reads_mon_fri_0800_1900")
-        for window in ("", "mon-fri", "08:00-19:00", "mon-fri 8-19", "monday 08:00-19:00", "mon-fri 08:00-25:00", "mon 08:00-09:60", "mon 08:00-09:00;")
+        for window in (
+            "", "mon-fri", "08:00-19:00", "mon-fri 8-19", "monday 08:00-19:00", "mon-fri 08:00-25:00", "mon 08:00-09:60",
+            "mon 08:00-09:00;",
+        )
     ),
     ("domains", {"name": "Acme.example"}, "domains_name_is_a_lower_case_domain"),
     ("domains", {"name": "acme..example"}, "domains_name_is_a_lower_case_domain"),
@@ -235,10 +243,13 @@ WHOLE = {
     "suppressions": {"recipient": "a@b.c", "reason": "manual"},
 }
 FLEET_ACCEPTED = [
-    ("clients", {"timezone": "America/Port-au-Prince", "per_hour": 0, "per_day": 0, "transactional_reserve": 0.9, "weight": 0.001, "pacing": "even"}),
+    ("clients", {"timezone": "America/Port-au-Prince", "per_hour": 0, "per_day": 0, "transactional_reserve": 0.9}),
+    ("clients", {"weight": 0.001, "pacing": "even"}),
     *(
         ("clients", {"sending_window": window})
-        for window in ("mon-fri 08:00-19:00", "mon,wed-fri 8:00-12:00, 13:00-24:00 ; sat 09:00-12:00", "daily 22:00-06:00", "Mon - Fri 08:00 - 19:00")
+        for window in (
+            "mon-fri 08:00-19:00", "mon,wed-fri 8:00-12:00, 13:00-24:00 ; sat 09:00-12:00", "daily 22:00-06:00", "Mon - Fri 08:00 - 19:00",
+        )
     ),
     ("domains", {"name": "xn--bcher-kva.example", "providers": ["mailgun_eu", "1a"], "warmup": "standard"}),
     ("addresses", {"email": "o'neill+1@acme.example", "display_name": 'Anna "A." <Ä>'}),

@@ -43,11 +43,14 @@ async def test_what_is_inserted_is_written_down(db):
         ("UPDATE rotord.campaigns SET status = 'paused'", [("campaign", "acme/a/b")]),
         ("DELETE FROM rotord.pauses", [("pause", "stream:acme/main")]),
         ("INSERT INTO rotord.pauses VALUES ('all', '')", [("pause", "all:")]),
-        ("UPDATE rotord.addresses SET email = 'b@acme.example' WHERE email = 'a@acme.example'", [("address", "a@acme.example"), ("address", "b@acme.example")]),
+        ("UPDATE rotord.addresses SET email = 'b@acme.example' WHERE email = 'a@acme.example'", [
+            ("address", "a@acme.example"), ("address", "b@acme.example")]),
         ("DELETE FROM rotord.addresses; DELETE FROM rotord.domains WHERE client = 'other'", [
             ("address", "a@acme.example"), ("address", "o@other.example"), ("domain", "other.example")]),
-        ("UPDATE rotord.clients SET slug = 'old' WHERE slug = 'other'", [("client", "old"), ("client", "other"), ("domain", "other.example")]),
-        ("UPDATE rotord.clients SET status = 'active'; UPDATE rotord.domains SET stream = stream; UPDATE rotord.addresses SET per_day = NULL", []),
+        ("UPDATE rotord.clients SET slug = 'old' WHERE slug = 'other'", [
+            ("client", "old"), ("client", "other"), ("domain", "other.example")]),
+        ("UPDATE rotord.clients SET status = 'active'; UPDATE rotord.addresses SET per_day = NULL",
+            []),
     ],
 )  # fmt: skip
 async def test_what_really_changed_is_written_down_by_both_its_names(db, edit, expected):

@@ -66,8 +66,8 @@ async def test_a_thread_keeps_its_sender(db):
 async def test_a_thread_waits_behind_its_first_within_one_statement(db):
     await db.execute(
         "INSERT INTO rotord.outbox (client, recipient, subject, body_text, thread_key) "
-        "SELECT client, 'r@x.y', 's', 'b', thread_key FROM (VALUES ('acme', 't'), ('acme', 't'), ('other', 't'), ('acme', 'u'), ('acme', NULL), "
-        "('acme', NULL), ('acme', 't')) AS v (client, thread_key)"
+        "SELECT client, 'r@x.y', 's', 'b', thread_key FROM (VALUES ('acme', 't'), ('acme', 't'), ('other', 't'), ('acme', 'u'), "
+        "('acme', NULL), ('acme', NULL), ('acme', 't')) AS v (client, thread_key)"
     )
 
     assert await states(db) == ["queued", "waiting", "queued", "queued", "queued", "queued", "waiting"]
@@ -209,12 +209,11 @@ async def test_cancelling_a_whole_thread_leaves_nothing(db):
 async def test_a_cancel_waits_for_a_begin_and_sees_its_end(db, database_url):
     message = await insert(db)
     app = await asyncpg.connect(database_url)
-    async with asyncio.TaskGroup() as tasks:
-        async with db.transaction():
-            await begin(db, message)
-            cancelling = tasks.create_task(cancel(app, message))
-            while not await db.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
-                assert not cancelling.done()
+    async with asyncio.TaskGroup() as tasks, db.transaction():
+        await begin(db, message)
+        cancelling = tasks.create_task(cancel(app, message))
+        while not await db.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
+            assert not cancelling.done()
     await app.close()
 
     row = await queue_row(db, message)

@@ -15,8 +15,8 @@ async def test_messages_has_the_columns_of_the_contract_in_order(db):
     await insert(db)
 
     assert list((await db.fetchrow("SELECT * FROM rotord.messages")).keys()) == [
-        "id", "client", "campaign", "recipient", "kind", "status", "delivery", "sender", "provider", "provider_message_id", "message_id", "attempts",
-        "last_error", "created_at", "sent_at", "settled_at", "replied_at",
+        "id", "client", "campaign", "recipient", "kind", "status", "delivery", "sender", "provider", "provider_message_id", "message_id",
+        "attempts", "last_error", "created_at", "sent_at", "settled_at", "replied_at",
     ]  # fmt: skip
 
 
