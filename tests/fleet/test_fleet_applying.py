@@ -118,6 +118,8 @@ async def test_used_day_counts_from_when_it_was_first_said(db):
 
     assert (await apply(db, moved)).is_empty
     assert (await apply(db, FLEET)).is_empty
+    for other in (replace(ANNA, used_day=30, per_day=60), replace(ANNA, per_day=70)):
+        assert not (await apply(db, replace(FLEET, addresses=(other,)))).is_empty
     assert await db.fetchrow(used) == first
 
 
