@@ -47,13 +47,18 @@ class Preparation:
             date=assignment.began_at,
             unsubscribe_url=self.unsubscribe_url(message.id) if message.kind is Kind.BULK else "",
             redirect_to=self.redirect_to,
-            smtputf8=not (message.recipient.isascii() and sender.email.isascii() and message.reply_to.isascii()),
+            smtputf8=not all(_local_part_is_ascii(address) for address in (message.recipient, sender.email, message.reply_to)),
         )
         if signer is not None:
             mime = signer.sign(mime, assignment.began_at)
         if self.redirect_to:
             message = replace(message, recipient=self.redirect_to, recipient_name="")
         return Envelope(attempt_id, sender, message, mime)
+
+
+def _local_part_is_ascii(address: str) -> bool:
+    # A domain has an ASCII form, a local part has none: only that needs SMTPUTF8.
+    return address.rpartition("@")[0].isascii()
 
 
 def _message(payload: Payload, message_id: str) -> Message:
