@@ -1,6 +1,7 @@
 """The embedded PostgreSQL, really started, killed and found again."""
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -20,6 +21,9 @@ from rotord.embedded import EmbeddedPostgres, EmbeddedPostgresError, binaries
 
 IS_ROOT = os.geteuid() == 0
 ROOT = Path(__file__).parent.parent
+
+# A killed process loses nothing that the kernel has; syncing would test the disk, and wait for it.
+UNSYNCED = {"fsync": "off"}
 
 # A rotord of its own: says where its server is, then waits to be told or killed.
 OTHER_ROTORD = """
@@ -85,13 +89,23 @@ def _is_alive(pid: int) -> bool:
         return False
 
 
+def _living_servers(data: Path) -> list[str]:
+    """Every PostgreSQL process on this data, whoever started it."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (process / "comm").read_text() == "postgres\n" and (process / "cwd").samefile(data):
+                found.append(process.name)
+    return found
+
+
 @pytest.fixture(scope="module")
 def made_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A state directory with a stopped server's data, so that most tests spare themselves an initdb."""
     state = tmp_path_factory.mktemp("made") / "state"
 
     async def make() -> None:
-        async with EmbeddedPostgres(state) as server:
+        async with EmbeddedPostgres(state, settings=UNSYNCED) as server:
             await _note(server.dsn, "made")
 
     asyncio.run(make())
@@ -106,7 +120,7 @@ def state(made_state: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def server(state: Path) -> AsyncIterator[EmbeddedPostgres]:
-    async with EmbeddedPostgres(state) as running:
+    async with EmbeddedPostgres(state, settings=UNSYNCED) as running:
         yield running
 
 
@@ -133,7 +147,7 @@ async def test_a_new_server_is_durable_private_and_utf8(tmp_path: Path) -> None:
 
 
 async def test_data_outlives_a_stop_and_the_log_stays_without_clients_errors(state: Path) -> None:
-    async with EmbeddedPostgres(state) as server:
+    async with EmbeddedPostgres(state, settings=UNSYNCED) as server:
         await _note(server.dsn, "second")
         with pytest.raises(asyncpg.DataError):
             await _note(server.dsn, "secret@example.com\0")
@@ -141,7 +155,7 @@ async def test_data_outlives_a_stop_and_the_log_stays_without_clients_errors(sta
         with pytest.raises(asyncpg.UndefinedTableError):
             await connection.execute("SELECT 'secret@example.com' FROM nowhere")
         await connection.close()
-    async with EmbeddedPostgres(state) as server:
+    async with EmbeddedPostgres(state, settings=UNSYNCED) as server:
         assert await _notes(server.dsn) == ["made", "second"]
         said = server.log_path.read_text()
 
@@ -151,7 +165,7 @@ async def test_data_outlives_a_stop_and_the_log_stays_without_clients_errors(sta
 
 async def test_it_runs_under_uvloop_too(state: Path) -> None:
     async def notes() -> list[str]:
-        async with EmbeddedPostgres(state) as server:
+        async with EmbeddedPostgres(state, settings=UNSYNCED) as server:
             return await _notes(server.dsn)
 
     def run() -> list[str]:
@@ -166,7 +180,7 @@ async def test_the_server_dies_with_a_killed_rotord_and_nothing_committed_is_los
     await _note(said["dsn"], "committed")
 
     _end_other(other, kill=True)
-    async with EmbeddedPostgres(state) as server:
+    async with EmbeddedPostgres(state, settings=UNSYNCED) as server:
         assert server.pid != int(said["pid"])
         assert await _notes(server.dsn) == ["made", "committed"]
 
@@ -175,7 +189,7 @@ async def test_the_server_dies_with_a_killed_rotord_and_nothing_committed_is_los
 
 async def test_a_left_over_server_that_no_longer_has_a_parent_is_replaced(state: Path) -> None:
     """As where setpriv does not exist: the server of a killed rotord goes on alone."""
-    async with EmbeddedPostgres(state) as first:
+    async with EmbeddedPostgres(state, settings=UNSYNCED) as first:
         await _note(first.dsn, "left over")
         data = first.data_dir
     prefix = ["unshare", "--user", "--map-user=65534", "--map-group=65534", "--"] if IS_ROOT else []
@@ -188,7 +202,7 @@ async def test_a_left_over_server_that_no_longer_has_a_parent_is_replaced(state:
         while "ready" not in (pid_file.read_text() if pid_file.exists() else ""):
             await asyncio.sleep(0.01)
 
-    async with EmbeddedPostgres(state) as server:
+    async with EmbeddedPostgres(state, settings=UNSYNCED) as server:
         notes = await _notes(server.dsn)
 
     assert notes == ["made", "left over"]
@@ -201,7 +215,7 @@ async def test_a_stale_pid_file_never_costs_a_stranger_its_life(state: Path) -> 
     data = state / "postgres" / "data"
     (data / "postmaster.pid").write_text(f"{stranger.pid}\n{data}\n1\n5432\n/nowhere\n\n1 1\nready\n")
     try:
-        async with EmbeddedPostgres(state) as server:
+        async with EmbeddedPostgres(state, settings=UNSYNCED) as server:
             assert await _notes(server.dsn) == ["made"]
 
         assert stranger.returncode is None
@@ -232,6 +246,25 @@ async def test_a_server_killed_under_a_running_rotord_comes_back_at_the_same_add
     assert notes == ["made", "before the kill"]
 
 
+async def test_a_stop_in_the_middle_of_a_restart_leaves_no_server(server: EmbeddedPostgres) -> None:
+    for turns in range(0, 60, 12):
+        if server.pid is None:
+            await server.start()
+        pid = server.pid
+        assert pid is not None
+        async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+            supervision = tasks.create_task(server.supervise())
+            os.kill(pid, signal.SIGKILL)
+            # Stop at another moment of the restart each time.
+            for _ in range(turns):
+                await asyncio.sleep(0.002)
+            await server.stop()
+            await supervision
+
+        assert server.pid is None
+        assert _living_servers(server.data_dir) == []
+
+
 async def test_supervise_ends_with_stop(server: EmbeddedPostgres) -> None:
     async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         tasks.create_task(server.supervise())
@@ -251,7 +284,7 @@ async def test_an_initdb_that_was_killed_half_way_is_done_again(tmp_path: Path) 
     assert not (home / "data").exists()
 
     for text in ("whole", "and kept"):
-        async with EmbeddedPostgres(tmp_path / "state", settings={"fsync": "off"}) as server:
+        async with EmbeddedPostgres(tmp_path / "state", settings=UNSYNCED) as server:
             await _note(server.dsn, text)
             notes = await _notes(server.dsn)
 
@@ -264,7 +297,7 @@ async def test_a_path_too_long_for_a_socket_works_and_leaves_nothing(state: Path
     deep.mkdir(parents=True)
     moved = state.rename(deep / "state")
 
-    async with EmbeddedPostgres(moved) as server:
+    async with EmbeddedPostgres(moved, settings=UNSYNCED) as server:
         notes = await _notes(server.dsn)
         connection = await asyncpg.connect(server.dsn)
         socket_dir = Path(await connection.fetchval("SELECT current_setting('unix_socket_directories')"))
@@ -279,17 +312,17 @@ async def test_a_path_too_long_for_a_socket_works_and_leaves_nothing(state: Path
 async def test_a_second_rotord_is_refused_by_name_and_may_share_if_it_asks(state: Path, folder: str) -> None:
     (state.parent / folder).mkdir()
     state = state.rename(state.parent / folder / "state")
-    async with EmbeddedPostgres(state) as server:
+    async with EmbeddedPostgres(state, settings=UNSYNCED) as server:
         with pytest.raises(EmbeddedPostgresError, match=rf"in use by another rotord \(process {os.getpid()}\).*state.dir"):
-            await EmbeddedPostgres(state).start()
-        async with EmbeddedPostgres(state, share=True) as guest:
+            await EmbeddedPostgres(state, settings=UNSYNCED).start()
+        async with EmbeddedPostgres(state, share=True, settings=UNSYNCED) as guest:
             assert await _notes(guest.dsn) == ["made"]
 
         assert await _notes(server.dsn) == ["made"]
 
 
 async def test_with_nobody_there_a_sharer_starts_the_server_itself(state: Path) -> None:
-    async with EmbeddedPostgres(state, share=True) as guest:
+    async with EmbeddedPostgres(state, share=True, settings=UNSYNCED) as guest:
         assert guest.pid is not None
 
 
@@ -307,7 +340,7 @@ async def test_data_that_cannot_be_used_is_named_kept_and_unlocked(state: Path, 
 
     for _ in range(2):
         with pytest.raises(EmbeddedPostgresError, match=f"(?s){remedy}"):
-            await EmbeddedPostgres(state).start()
+            await EmbeddedPostgres(state, settings=UNSYNCED).start()
 
     assert (state / "postgres" / "data" / "base").exists()
 
@@ -316,7 +349,7 @@ async def test_a_grown_log_is_set_aside_at_the_start(state: Path) -> None:
     log = state / "postgres" / "server.log"
     log.write_bytes(b"x" * 2_000_000)
 
-    async with EmbeddedPostgres(state):
+    async with EmbeddedPostgres(state, settings=UNSYNCED):
         assert log.stat().st_size < 100_000
 
     assert (log.parent / "server.log.1").stat().st_size == 2_000_000

@@ -68,6 +68,7 @@ _RESTART_MAX_S: Final = 30.0
 _NOT_YET: Final = (
     ConnectionError,
     FileNotFoundError,
+    asyncpg.AdminShutdownError,
     asyncpg.CannotConnectNowError,
     asyncpg.PostgresConnectionError,
 )
@@ -98,6 +99,8 @@ class EmbeddedPostgres:
         self._process: asyncio.subprocess.Process | None = None
         self._socket_dir = Path()
         self._stopped = asyncio.Event()
+        # So that a stop never misses the server that a restart is just making.
+        self._changing = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -152,6 +155,10 @@ class EmbeddedPostgres:
     async def stop(self) -> None:
         """Shut down cleanly; sessions still open are cut. May be called at any time, also twice."""
         self._stopped.set()
+        async with self._changing:
+            await self._stop()
+
+    async def _stop(self) -> None:
         process = self._process
         if process is not None and process.returncode is None:
             for farewell in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
@@ -186,13 +193,16 @@ class EmbeddedPostgres:
                 async with asyncio.timeout(delay_s):
                     await self._stopped.wait()
             delay_s = min(max(1.0, 2 * delay_s), _RESTART_MAX_S)
-            try:
-                await self._end_left_over()
-                await self._run(found)
-            except EmbeddedPostgresError as error:
-                self._log.error("database_restart_failed", reason=str(error))
-            else:
-                delay_s = 0.0
+            async with self._changing:
+                if self._stopped.is_set():
+                    return
+                try:
+                    await self._end_left_over()
+                    await self._run(found)
+                except EmbeddedPostgresError as error:
+                    self._log.error("database_restart_failed", reason=str(error))
+                else:
+                    delay_s = 0.0
 
     def _take_lock(self) -> bool:
         self._state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -283,10 +293,10 @@ class EmbeddedPostgres:
         raise EmbeddedPostgresError(f"PostgreSQL does not start (exit {process.returncode}); its log says: {tail}")
 
     async def _answers(self, process: asyncio.subprocess.Process) -> bool:
-        """Wait until the server takes a connection; False if it ended instead."""
+        """Wait until the server takes a connection; False if it ended instead, or is no longer wanted."""
         try:
             async with asyncio.timeout(_START_S):
-                while process.returncode is None:
+                while process.returncode is None and not self._stopped.is_set():
                     # Not there yet, or still reading its log.
                     with contextlib.suppress(*_NOT_YET):
                         connection = await asyncpg.connect(_dsn(self._socket_dir, "postgres"))
