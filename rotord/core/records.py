@@ -80,7 +80,7 @@ class Payload:
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """A reserved attempt that wants to begin."""
+    """A reserved attempt that wants to begin. `began_at` is when it was reserved: limits count it from then on."""
 
     outbox_id: int
     attempt_id: int
@@ -90,6 +90,7 @@ class Begin:
     provider: str
     timeout_s: float
     message_id: str
+    began_at: float
 
 
 class Verdict(StrEnum):

@@ -89,7 +89,8 @@ async def payloads(db: Executor, ids: Sequence[int]) -> list[Payload]:
 # The fence, the last checks and the ledger in one autocommit statement: nothing stays open over client code, so a leader that is frozen
 # right before or after it blocks nobody. FOR SHARE conflicts with the UPDATE of a take-over (KEY SHARE would not), and under
 # READ COMMITTED a lease row that changed while we waited is judged by its new version: an old leader finds no row and begins nothing.
-# began_at is the statement's time, before its snapshot: what it did not see was not committed then.
+# began_at is when the message was reserved, milliseconds before this statement's snapshot: a suppression that the snapshot does not show
+# was not committed then (a commit's time is taken before its flush, and it can be seen after it).
 BEGIN = """
 WITH fence AS MATERIALIZED (
   SELECT 1 AS held
@@ -98,8 +99,9 @@ WITH fence AS MATERIALIZED (
      FOR SHARE
 ), want AS (
   SELECT *
-    FROM unnest($3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::float8[], $10::text[])
-      AS w (id, attempt, address, domain, client, provider, timeout_s, message_id)
+    FROM unnest($3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::float8[], $10::text[],
+                $11::float8[])
+      AS w (id, attempt, address, domain, client, provider, timeout_s, message_id, began_at)
 ), locked AS MATERIALIZED (
   SELECT q.id, q.client, q.kind, q.recipient, q.cancelled, q.expires_at, q.attempts, q.thread_key, q.message_id, q.last_error
     FROM rotord.queue q
@@ -107,6 +109,7 @@ WITH fence AS MATERIALIZED (
      FOR UPDATE OF q SKIP LOCKED
 ), judged AS MATERIALIZED (
   SELECT l.*, w.attempt, w.address, w.domain, w.provider, w.timeout_s, w.message_id AS new_message_id,
+         least(to_timestamp(w.began_at), statement_timestamp()) AS began_at,
          CASE WHEN l.cancelled THEN 'cancelled'
               WHEN l.expires_at <= clock_timestamp() THEN 'expired'
               WHEN EXISTS (
@@ -120,13 +123,13 @@ WITH fence AS MATERIALIZED (
 ), begun AS (
   UPDATE rotord.queue q
      SET state = 'sending', attempt = j.attempt, attempts = q.attempts + 1,
-         first_at = coalesce(q.first_at, statement_timestamp()), message_id = coalesce(q.message_id, j.new_message_id)
+         first_at = coalesce(q.first_at, j.began_at), message_id = coalesce(q.message_id, j.new_message_id)
     FROM judged j
    WHERE j.verdict = 'sending' AND q.id = j.id
 ), ledger AS (
   INSERT INTO rotord.attempts (id, outbox_id, number, epoch, address, domain, client, provider, began_at, deadline_at)
   SELECT j.attempt, j.id, j.attempts + 1, $2, j.address, j.domain, j.client, j.provider,
-         statement_timestamp(), clock_timestamp() + make_interval(secs => j.timeout_s)
+         j.began_at, clock_timestamp() + make_interval(secs => j.timeout_s)
     FROM judged j
    WHERE j.verdict = 'sending'
 ), thread AS (
@@ -169,6 +172,7 @@ async def begin(db: Executor, term: Term, begins: Sequence[Begin]) -> dict[int, 
         [begin.provider for begin in begins],
         [begin.timeout_s for begin in begins],
         [begin.message_id for begin in begins],
+        [begin.began_at for begin in begins],
     ]
     rows = await db.fetch(BEGIN, term.holder, term.epoch, *columns)
     if not rows:

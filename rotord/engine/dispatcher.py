@@ -372,6 +372,7 @@ class Dispatcher:
             provider,
             self._providers[provider].attempt_timeout_s,
             plan.message_id,
+            assignment.began_at,
         )
 
 

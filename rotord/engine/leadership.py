@@ -117,7 +117,8 @@ class Leadership:
         while not await wait(ended, min(self._config.renew_s, max(0.0, lease.trust_left()))):
             asked_at = self._monotonic()
             try:
-                kept = await self._store.renew(lease.term, self._config.ttl_s, self._config.query_s)
+                async with asyncio.timeout(self._config.query_s):  # also the wait for a free connection
+                    kept = await self._store.renew(lease.term, self._config.ttl_s, self._config.query_s)
             except Exception as error:
                 if not transient(error):
                     raise
