@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rotord.cli.arguments import add_json, moment
 from rotord.cli.database import check_client, open_database, since
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from asyncpg import Connection
+
+#: without --status: what a person means by "again", and what can still be stopped
+RETRY_DEFAULT: Final = ("failed", "queued")
+CANCEL_DEFAULT: Final = ("queued",)
 
 
 def register(subparsers: _SubParsersAction[ArgumentParser]) -> None:
@@ -53,7 +57,7 @@ def _add_filters(parser: ArgumentParser, statuses: Iterable[str], default: str, 
 
 async def _retry(arguments: Namespace) -> int:
     async with open_database(arguments) as session:
-        chosen = await _filter(arguments, session.conn, bulk.RETRYABLE)
+        chosen = await _filter(arguments, session.conn, RETRY_DEFAULT)
         if arguments.dry_run:
             preview = await bulk.preview_retry(session.conn, chosen)
         else:
@@ -71,7 +75,7 @@ async def _retry(arguments: Namespace) -> int:
 
 async def _cancel(arguments: Namespace) -> int:
     async with open_database(arguments) as session:
-        chosen = await _filter(arguments, session.conn, bulk.CANCELLABLE[:1])
+        chosen = await _filter(arguments, session.conn, CANCEL_DEFAULT)
         if arguments.dry_run:
             preview = await bulk.preview_cancel(session.conn, chosen)
         else:

@@ -60,16 +60,21 @@ async def open_database(arguments: Namespace, *, any_schema: bool = False) -> As
                 await _check_schema(conn)
             yield Session(settings, conn)
         except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedColumnError) as error:
-            raise CommandError(f"the database lacks what this version needs ({error}): run rotord migrate") from None
+            raise CommandError(f"the database lacks what this version needs ({_words(error)}): run rotord migrate") from None
         except asyncpg.InsufficientPrivilegeError as error:
             remedy = "give database.url the role that owns the schema rotord"
-            raise CommandError(f"the database refuses this to its role: {error}; {remedy}") from None
+            raise CommandError(f"the database refuses this to its role: {_words(error)}; {remedy}") from None
         except (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError) as error:
-            raise CommandError(f"the database refuses it: {error}") from None
+            raise CommandError(f"the database refuses it: {_words(error)}") from None
         except (asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError) as error:
-            raise CommandError(f"the database is busy with somebody else's change ({error}): run it again") from None
-        except (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, ConnectionError) as error:
-            raise CommandError(f"the database went away: {error}; run it again, what was done stays done") from None
+            raise CommandError(f"somebody else is changing the same ({_words(error)}): run it again") from None
+        except (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, ConnectionResetError) as error:
+            raise CommandError(f"the database went away: {_words(error)}; run it again, what was done stays done") from None
+
+
+def _words(error: Exception) -> str:
+    """Take the sentence and leave the detail, which repeats whole rows."""
+    return str(error).partition("\n")[0]
 
 
 async def check_client(conn: asyncpg.Connection, client: str | None) -> None:
@@ -108,7 +113,7 @@ async def _connect(stack: AsyncExitStack, settings: Settings) -> asyncpg.Connect
         # cache, which a pooler in transaction mode would lose
         conn = await asyncpg.connect(dsn, timeout=CONNECT_S, statement_cache_size=0, target_session_attrs=SessionAttribute.read_write)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-        why = str(error) or f"no answer within {CONNECT_S:.0f} s"
+        why = _words(error) or f"no answer within {CONNECT_S:.0f} s"
         raise CommandError(f"cannot connect to the database: {why}; is it running, and database.url right?") from None
     stack.push_async_callback(conn.close, timeout=CONNECT_S)
     return conn

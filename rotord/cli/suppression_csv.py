@@ -52,7 +52,8 @@ async def load(conn: Connection, file: str) -> tuple[int, int]:
                 if not faults:
                     added += await suppressions.add(conn, batch)
             if faults:  # leaves the transaction undone
-                raise CommandError(*(f"{file}:{fault}" for fault in faults), f"{file}: nothing was imported")
+                name = "standard input" if file == "-" else file
+                raise CommandError(*(f"{name}:{fault}" for fault in faults), f"{name}: nothing was imported")
     return read, added
 
 

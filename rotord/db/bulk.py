@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 #: messages a transaction: some 100 ms of locks on rows that the dispatcher skips meanwhile
 BATCH: Final = 5_000
 
-#: what a retry can take, the default's first: `queued` are those that were deferred
+#: what a retry can take; `queued` are those that were deferred
 RETRYABLE: Final = ("failed", "queued", "suppressed")
-#: what a cancel can take, the default first
+#: what a cancel can take
 CANCELLABLE: Final = ("queued", "sending", "uncertain")
 
 
@@ -51,9 +51,8 @@ class Retried:
 
 
 PREVIEW_RETRY: Final = """
-SELECT id, client, campaign, recipient, status, attempts, last_error, count(*) OVER () AS total
-FROM (
-  SELECT m.id, m.client, o.campaign, o.recipient, m.status, m.attempts, m.last_error
+WITH chosen AS MATERIALIZED (
+  SELECT m.id
   FROM rotord.message_state AS m
   JOIN rotord.outbox AS o ON o.id = m.id
   WHERE m.status = ANY($1::text[])
@@ -64,18 +63,19 @@ FROM (
     AND o.cancelled_at IS NULL
     AND (o.expires_at IS NULL OR o.expires_at > now())
   UNION ALL
-  SELECT q.id, q.client, o.campaign, o.recipient, 'queued', q.attempts, q.last_error
+  SELECT q.id
   FROM rotord.queue AS q
-  JOIN rotord.outbox AS o ON o.id = q.id
   WHERE 'queued' = ANY($1::text[])
     AND q.state = 'scheduled'
     AND q.attempts > 0
     AND ($2::text IS NULL OR q.client = $2)
     AND ($3::text IS NULL OR q.campaign = $3)
-    AND ($4::timestamptz IS NULL OR o.created_at >= $4)
-) AS chosen
-ORDER BY id
-LIMIT $5
+    AND ($4::timestamptz IS NULL OR (SELECT o.created_at FROM rotord.outbox AS o WHERE o.id = q.id) >= $4)
+)
+SELECT v.id, v.client, v.campaign, v.recipient, v.status, v.attempts, v.last_error, (SELECT count(*) FROM chosen) AS total
+FROM (SELECT id FROM chosen ORDER BY id LIMIT $5) AS first
+JOIN rotord.messages AS v ON v.id = first.id
+ORDER BY v.id
 """
 
 
@@ -139,14 +139,13 @@ WAKE_DEFERRED: Final = """
 WITH chosen AS (
   SELECT q.id
   FROM rotord.queue AS q
-  JOIN rotord.outbox AS o ON o.id = q.id
   WHERE q.id > $5
     AND 'queued' = ANY($1::text[])
     AND q.state = 'scheduled'
     AND q.attempts > 0
     AND ($2::text IS NULL OR q.client = $2)
     AND ($3::text IS NULL OR q.campaign = $3)
-    AND ($4::timestamptz IS NULL OR o.created_at >= $4)
+    AND ($4::timestamptz IS NULL OR (SELECT o.created_at FROM rotord.outbox AS o WHERE o.id = q.id) >= $4)
   ORDER BY q.id
   LIMIT $6
   FOR UPDATE OF q SKIP LOCKED
@@ -171,17 +170,19 @@ async def retry(conn: Connection, chosen: Filter) -> Retried:
 
 
 PREVIEW_CANCEL: Final = """
-SELECT q.id, q.client, o.campaign, o.recipient, CASE WHEN q.state IN ('sending', 'uncertain') THEN q.state ELSE 'queued' END AS status,
-       q.attempts, q.last_error, count(*) OVER () AS total
-FROM rotord.queue AS q
-JOIN rotord.outbox AS o ON o.id = q.id
-WHERE CASE WHEN q.state IN ('sending', 'uncertain') THEN q.state ELSE 'queued' END = ANY($1::text[])
-  AND ($2::text IS NULL OR q.client = $2)
-  AND ($3::text IS NULL OR q.campaign = $3)
-  AND ($4::timestamptz IS NULL OR o.created_at >= $4)
-  AND o.cancelled_at IS NULL
-ORDER BY q.id
-LIMIT $5
+WITH chosen AS MATERIALIZED (
+  SELECT q.id
+  FROM rotord.queue AS q
+  WHERE CASE WHEN q.state IN ('sending', 'uncertain') THEN q.state ELSE 'queued' END = ANY($1::text[])
+    AND ($2::text IS NULL OR q.client = $2)
+    AND ($3::text IS NULL OR q.campaign = $3)
+    AND ($4::timestamptz IS NULL OR (SELECT o.created_at FROM rotord.outbox AS o WHERE o.id = q.id) >= $4)
+    AND NOT q.cancelled
+)
+SELECT v.id, v.client, v.campaign, v.recipient, v.status, v.attempts, v.last_error, (SELECT count(*) FROM chosen) AS total
+FROM (SELECT id FROM chosen ORDER BY id LIMIT $5) AS first
+JOIN rotord.messages AS v ON v.id = first.id
+ORDER BY v.id
 """
 
 
@@ -194,13 +195,12 @@ CANCEL: Final = """
 WITH chosen AS (
   SELECT q.id
   FROM rotord.queue AS q
-  JOIN rotord.outbox AS o ON o.id = q.id
   WHERE q.id > $5
     AND CASE WHEN q.state IN ('sending', 'uncertain') THEN q.state ELSE 'queued' END = ANY($1::text[])
     AND ($2::text IS NULL OR q.client = $2)
     AND ($3::text IS NULL OR q.campaign = $3)
-    AND ($4::timestamptz IS NULL OR o.created_at >= $4)
-    AND o.cancelled_at IS NULL
+    AND ($4::timestamptz IS NULL OR (SELECT o.created_at FROM rotord.outbox AS o WHERE o.id = q.id) >= $4)
+    AND NOT q.cancelled
   ORDER BY q.id
   LIMIT $6
 ), cancelled AS (

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from asyncpg import Connection, Record
 
 #: rows of the queue that are counted one by one: about 0.3 s a million (measured on 2 cores)
-COUNT_EXACTLY: Final = 3_000_000
+COUNT_EXACTLY: Final = 2_000_000
 #: rows looked at when the queue is longer: a count of a tenth of them is right to about 1 %
 SAMPLE: Final = 500_000
 
@@ -113,13 +113,16 @@ GROUP BY client
 ORDER BY client
 """
 
-# By the begin, which the id carries; an attempt that began 25 h ago and took an hour is not looked for.
+# By the begin, which the id carries; an attempt that began 25 h ago and took an hour is not looked for. The borders are computed
+# once: a comparison with an expression would compute it for each of a day's attempts, at half the statement's price.
 SENT: Final = """
-SELECT client,
-       count(*) FILTER (WHERE id >= (extract(epoch FROM now() - interval '1 hour') * 1000)::bigint << 20) AS last_hour,
-       count(*) AS last_day
+WITH first AS MATERIALIZED (
+  SELECT (extract(epoch FROM now() - interval '1 hour') * 1000)::bigint << 20 AS of_hour,
+         (extract(epoch FROM now() - interval '24 hours') * 1000)::bigint << 20 AS of_day
+)
+SELECT client, count(*) FILTER (WHERE id >= (SELECT of_hour FROM first)) AS last_hour, count(*) AS last_day
 FROM rotord.attempts
-WHERE id >= (extract(epoch FROM now() - interval '24 hours') * 1000)::bigint << 20
+WHERE id >= (SELECT of_day FROM first)
   AND outcome = 'accepted'
 GROUP BY client
 ORDER BY client

@@ -40,7 +40,7 @@ class Resolved:
 
 
 FIND: Final = """
-SELECT q.id, q.client, q.campaign, q.recipient, a.address AS sender, a.provider, a.began_at, a.code, a.reply, q.message_id,
+SELECT q.id, q.client, q.campaign, o.recipient, a.address AS sender, a.provider, a.began_at, a.code, a.reply, q.message_id,
        o.on_uncertain, q.cancelled, clock_timestamp() - a.began_at AS age
 FROM rotord.queue AS q
 JOIN rotord.outbox AS o ON o.id = q.id
