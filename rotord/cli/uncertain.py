@@ -31,11 +31,13 @@ def register(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     settle = verbs.add_parser(
         "resolve",
         help="say what became of them",
+        usage="rotord uncertain resolve [--json] ID [ID ...] sent|not-sent\n"
+        "       rotord uncertain resolve [--json] --all --older-than 2h [--provider P] sent|not-sent",
         description="Settle messages by id, or all of an age. `sent`: the provider has it, it counts as sent. "
         "`not-sent`: the provider proves it has not; it goes back into the queue and WILL BE SENT AGAIN.",
     )
     # one argument, for argparse gives ids no room of their own before a verdict once an option stands between
-    settle.add_argument("words", metavar="[ID ...] sent|not-sent", nargs="+", help="message ids, then what you found out")
+    settle.add_argument("words", metavar="WORD", nargs="+", help="message ids if any, then sent or not-sent")
     settle.add_argument("--all", action="store_true", help="all of them; needs --older-than")
     settle.add_argument("--older-than", type=duration, metavar="2h", help="with --all: whose attempt began before that")
     settle.add_argument("--provider", metavar="P", help="with --all: only those given to this provider")
