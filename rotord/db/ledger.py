@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from rotord.core.model import Outcome
@@ -32,6 +32,10 @@ async def recent(db: Executor, now: float, timeout_s: float | None = None) -> li
     return [LedgerRow(row[0], row[1], row[2], row[3], row[4], row[5], None if row[6] is None else Outcome(row[6])) for row in rows]
 
 
+LAST_ROLLED = """
+SELECT max(day)
+  FROM rotord.daily_counters
+"""
 MONTH = """
 SELECT provider, sum(begun)::bigint
   FROM (SELECT provider, begun
@@ -47,10 +51,12 @@ SELECT provider, sum(begun)::bigint
 
 
 async def month_use(db: Executor, now: float, timeout_s: float | None = None) -> dict[str, int]:
-    """Requests of each provider in the calendar month (UTC) of `now`: finished days from the counters, today from the ledger."""
-    today = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    midnight_id = int(today.timestamp() * 1000) << ID_SHIFT
-    rows = await db.fetch(MONTH, today.replace(day=1).date(), today.date(), midnight_id, timeout=timeout_s)
+    """Requests of each provider in the calendar month (UTC) of `now`: rolled-up days from the counters, the rest from the ledger."""
+    first = datetime.fromtimestamp(now, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    last = await db.fetchval(LAST_ROLLED)
+    # A term that begins right after midnight comes before the roll-up of the day that has just ended.
+    rest = first if last is None else max(first, datetime(last.year, last.month, last.day, tzinfo=UTC) + timedelta(days=1))
+    rows = await db.fetch(MONTH, first.date(), rest.date(), int(rest.timestamp() * 1000) << ID_SHIFT, timeout=timeout_s)
     return {row[0]: row[1] for row in rows}
 
 
@@ -71,10 +77,6 @@ async def roll_up(db: Executor, day: datetime, timeout_s: float | None = None) -
     await db.execute(ROLL_UP, day.date(), start << ID_SHIFT, (start + _DAY_MS) << ID_SHIFT, timeout=timeout_s)
 
 
-LAST_ROLLED = """
-SELECT max(day)
-  FROM rotord.daily_counters
-"""
 FIRST_ATTEMPT = """
 SELECT min(began_at)
   FROM rotord.attempts

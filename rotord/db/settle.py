@@ -63,6 +63,7 @@ WITH done AS MATERIALIZED (
           UNION ALL
           SELECT client, thread_key, message_id FROM unsure WHERE thread_key IS NOT NULL) m
    WHERE t.client = m.client AND t.thread_key = m.thread_key
+     AND m.message_id <> ALL (t."references")  -- accepted late: it is in the chain since it was uncertain, and newer ones follow it
 )
 SELECT client, thread_key FROM gone WHERE thread_key IS NOT NULL
 UNION
