@@ -15,6 +15,18 @@ CREATE FUNCTION rotord.lower_case(mailbox text) RETURNS text
   LANGUAGE sql IMMUTABLE PARALLEL SAFE STRICT
   RETURN lower(lower(mailbox COLLATE "C") COLLATE "default");
 
+-- One address: one `@` with something on each side; no space or format character, nothing that quotes, groups or lists.
+CREATE FUNCTION rotord.is_address(mailbox text) RETURNS boolean
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  RETURN length(mailbox) <= 320 AND mailbox ~
+    '^[^@ \u0001-\u001f\u007f-\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"(),:;<>[\]\\]+'
+    '@[^@ \u0001-\u001f\u007f-\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"(),:;<>[\]\\]+$';
+
+-- A line: no control character (C0, DEL, C1, U+2028, U+2029), and no `=?`, which a mail library may decode into one.
+CREATE FUNCTION rotord.is_line(words text, longest integer) RETURNS boolean
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  RETURN length(words) <= longest AND words !~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]|=\?';
+
 CREATE TABLE rotord.schema_version (
   version    integer PRIMARY KEY,
   breaking   boolean NOT NULL,
@@ -34,7 +46,7 @@ CREATE TABLE rotord.clients (
   pacing                text NOT NULL DEFAULT 'none',
   status                text NOT NULL DEFAULT 'active',
   CONSTRAINT clients_slug_is_a_slug CHECK (slug ~ '^[a-z0-9-]{1,63}$'),
-  CONSTRAINT clients_name_is_a_line_of_200 CHECK (length(name) <= 200 AND name !~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]|=\?'),
+  CONSTRAINT clients_name_is_a_line_of_200 CHECK (rotord.is_line(name, 200)),
   CONSTRAINT clients_per_hour_is_not_negative CHECK (per_hour >= 0),
   CONSTRAINT clients_per_day_is_not_negative CHECK (per_day >= 0),
   CONSTRAINT clients_weight_is_above_0 CHECK (weight > 0 AND weight <= 1000000),
@@ -86,10 +98,10 @@ CREATE TABLE rotord.addresses (
   health_until  timestamptz,
   used_day      integer NOT NULL DEFAULT 0,
   used_day_at   timestamptz,
-  CONSTRAINT addresses_email_is_one_address CHECK (length(email) <= 320 AND email ~ '^[^]@\u0001-\u0020\u007f-\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"(),:;<>[\\]+@[^]@\u0001-\u0020\u007f-\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"(),:;<>[\\]+$'),
+  CONSTRAINT addresses_email_is_one_address CHECK (rotord.is_address(email)),
   CONSTRAINT addresses_email_is_lower_case CHECK (email = rotord.lower_case(email)),
   CONSTRAINT addresses_domain_is_the_part_after_the_at CHECK (domain = split_part(email, '@', 2)),
-  CONSTRAINT addresses_display_name_is_a_line_of_320 CHECK (length(display_name) <= 320 AND display_name !~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]|=\?'),
+  CONSTRAINT addresses_display_name_is_a_line_of_320 CHECK (rotord.is_line(display_name, 320)),
   CONSTRAINT addresses_per_hour_is_not_negative CHECK (per_hour >= 0),
   CONSTRAINT addresses_per_day_is_not_negative CHECK (per_day >= 0),
   CONSTRAINT addresses_used_day_is_not_negative CHECK (used_day >= 0),
@@ -157,10 +169,10 @@ CREATE TABLE rotord.outbox (
   created_at      timestamptz NOT NULL DEFAULT now(),
   blanked_at      timestamptz,
   CONSTRAINT outbox_idempotency_key_is_unique_per_client UNIQUE (client, idempotency_key),
-  CONSTRAINT outbox_recipient_is_one_address CHECK (length(recipient) <= 320 AND recipient ~ '^[^]@\u0001-\u0020\u007f-\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"(),:;<>[\\]+@[^]@\u0001-\u0020\u007f-\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"(),:;<>[\\]+$'),
-  CONSTRAINT outbox_sender_is_one_address CHECK (length(sender) <= 320 AND sender ~ '^[^]@\u0001-\u0020\u007f-\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"(),:;<>[\\]+@[^]@\u0001-\u0020\u007f-\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"(),:;<>[\\]+$'),
-  CONSTRAINT outbox_reply_to_is_one_address CHECK (length(reply_to) <= 320 AND reply_to ~ '^[^]@\u0001-\u0020\u007f-\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"(),:;<>[\\]+@[^]@\u0001-\u0020\u007f-\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"(),:;<>[\\]+$'),
-  CONSTRAINT outbox_recipient_name_is_a_line_of_320 CHECK (length(recipient_name) <= 320 AND recipient_name !~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]|=\?'),
+  CONSTRAINT outbox_recipient_is_one_address CHECK (rotord.is_address(recipient)),
+  CONSTRAINT outbox_sender_is_one_address CHECK (rotord.is_address(sender)),
+  CONSTRAINT outbox_reply_to_is_one_address CHECK (rotord.is_address(reply_to)),
+  CONSTRAINT outbox_recipient_name_is_a_line_of_320 CHECK (rotord.is_line(recipient_name, 320)),
   CONSTRAINT outbox_subject_is_over_998_characters CHECK (length(subject) <= 998),
   CONSTRAINT outbox_subject_no_control_characters_no_encoded_words CHECK (subject !~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]|=\?'),
   CONSTRAINT outbox_needs_a_body CHECK (body_text IS NOT NULL OR body_html IS NOT NULL OR blanked_at IS NOT NULL),
@@ -585,6 +597,7 @@ REVOKE ALL ON SCHEMA rotord FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA rotord FROM PUBLIC;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA rotord FROM PUBLIC;
 GRANT USAGE ON SCHEMA rotord TO rotord_app;
+GRANT EXECUTE ON FUNCTION rotord.is_address, rotord.is_line TO rotord_app;  -- its INSERTs are checked with its own rights
 GRANT INSERT (client, recipient, recipient_name, subject, body_text, body_html, stream, campaign, kind, sender, thread_key, reply_to, headers,
               attachments, metadata, priority, send_after, expires_at, on_uncertain, idempotency_key, cancelled_at),
       UPDATE (cancelled_at),
