@@ -31,8 +31,8 @@ def main(kind: str) -> None:
     elif _is_current(kind):
         return
     print(f"rotord: installing {LOCKS[kind].relative_to(ROOT)}", flush=True)
-    # Wheels only: a hash does not say what a source distribution runs while it is built. dkimpy, for tests, has no wheel.
-    wheels = ("--only-binary=:all:", "--no-binary=dkimpy")
+    # Wheels only: a hash does not say what a source distribution runs while it is built. dkimpy, a test's, has no wheel.
+    wheels = ("--only-binary=:all:", *(["--no-binary=dkimpy"] if kind == "test" else []))
     _pip("--require-hashes", "--no-deps", "--use-pep517", *wheels, "-r", str(LOCKS[kind]))
     _pip("--no-deps", "--no-index", "--no-build-isolation", "--editable", str(ROOT))
     HERE.write_text(str(VENV))
