@@ -320,3 +320,35 @@ def test_no_fault_and_no_repr_repeats_a_secret(written):
     settings = load(written(RELAY + f'username = "u"\npassword = "{secret}"\n'), {})
     assert secret not in f"{settings!r} {settings} {settings.model_dump()}"
     assert settings.secrets() == [secret]
+
+
+def test_a_key_has_its_value_from_one_source_whole(written):
+    path = written("[providers.box]\nkind = 'sandbox'\noutcomes = { deferred = 0.5 }\n")
+
+    assert load(path, {"ROTORD_PROVIDERS__BOX__OUTCOMES": "{rejected = 0.25}"}).providers["box"].outcomes == {"rejected": 0.25}
+
+
+def test_a_variable_does_not_hide_that_the_file_has_no_table_there(written):
+    path = written("engine = 5")
+
+    assert faults(path, {"ROTORD_ENGINE__CONCURRENCY": "5"}) == (f"{path}:1: engine: wanted a table",)
+
+
+def test_nothing_is_read_from_the_process_itself(monkeypatch):
+    monkeypatch.setenv("ROTORD_ENGINE__CONCURRENCY", "5")
+    monkeypatch.setenv("ENGINE", '{"concurrency": 5}')
+
+    assert Settings() == load(None, {})
+    assert Settings().engine.concurrency == 200
+
+
+def test_a_table_with_a_bad_name_or_a_kind_of_no_release_is_told_once(written):
+    path = written(
+        "[providers.A-1]\nkind = 'smtp'\nprot = 1\n[providers.b]\nkind = 'smtp2go'\nprot = 1\n[providers.c]\nkind = 5\nprot = 1\n"
+    )
+
+    assert faults(path) == (
+        f"{path}:1: providers.A-1: wanted a name of a-z, 0-9 and _",
+        f"{path}:5: providers.b.kind: smtp2go is not in this release; use sandbox or smtp (its SMTP relay works with kind smtp)",
+        f"{path}:8: providers.c.kind: is no kind of provider (this release has sandbox or smtp)",
+    )

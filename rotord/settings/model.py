@@ -8,14 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from rotord.handwritten import is_address, is_domain
 from rotord.settings.providers import AnyProvider, Sandbox
-from rotord.settings.section import FROZEN, FilePath, Section, WebAddress, setting
+from rotord.settings.section import FROZEN, FilePath, Name, Section, WebAddress, setting
 
 
 def _database_url(url: SecretStr) -> SecretStr:
@@ -188,20 +189,33 @@ class Backup(Section):
     keep_weekly: int = setting(4, "weekly dumps kept", ge=0, le=520)
 
 
-class Settings(Section):
-    """All of it, as read at start; nothing reads a setting from anywhere else."""
+class Settings(BaseSettings):
+    """All of it, as read at start; nothing reads a setting from anywhere else. `load` fills it, from the sources it is given."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
 
     database: Database = Database()
     state: State = State()
     lease: Lease = Lease()
     http: Http = Http()
     engine: Engine = Engine()
-    providers: Annotated[Mapping[str, AnyProvider], *FROZEN] = Field({}, validate_default=True)
-    dkim: Annotated[Mapping[str, Dkim], *FROZEN] = Field({}, validate_default=True)
+    providers: Annotated[Mapping[Name, AnyProvider], *FROZEN] = Field({}, validate_default=True)
+    dkim: Annotated[Mapping[Name, Dkim], *FROZEN] = Field({}, validate_default=True)
     reconcile: Reconcile = Reconcile()
     alerts: Alerts = Alerts()
     backup: Backup = Backup()
     log: Log = Log()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is the library's
+        init_settings: PydanticBaseSettingsSource,
+        *_args: Any,
+        **_kwargs: Any,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read nothing of its own accord: by default the library would take a variable named LOG for the table `log`."""
+        return (init_settings,)
 
     def sandbox_directory(self, name: str) -> Path:
         """Tell where the sandbox provider of that name writes its mail."""

@@ -5,20 +5,18 @@ A new kind is a class here and one name in SHIPPED_KINDS.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping  # noqa: TC003  pydantic reads annotations at run time
 from types import MappingProxyType
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic_core import PydanticCustomError
 
 from rotord.core.model import ProviderLimits
 from rotord.settings.section import FROZEN, FilePath, Section, WebAddress, setting
 
 #: The kinds that this release can send through; the others of contract.md are known, and refused with a sentence.
 SHIPPED_KINDS: Final = frozenset({"smtp", "sandbox"})
-
-PROVIDER_NAME: Final = re.compile(r"[a-z0-9_]+")
 
 
 class ProviderSettings(Section):
@@ -42,6 +40,17 @@ class ProviderSettings(Section):
         le=3600,
     )
     webhook_key: SecretStr = setting(SecretStr(""), "proves who posts its events; empty: posts are refused")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_in_this_release(cls, table: Any) -> Any:
+        """Say this alone of a provider that no other remedy would help."""
+        if isinstance(table, dict) and table.get("kind") not in SHIPPED_KINDS:
+            remedy = f"use {' or '.join(sorted(SHIPPED_KINDS))} (its SMTP relay works with kind smtp)"
+            raise PydanticCustomError(
+                "not_in_this_release", "{kind} is not in this release; {remedy}", {"kind": table.get("kind"), "remedy": remedy}
+            )
+        return table
 
     @property
     def slots(self) -> int:

@@ -47,6 +47,8 @@ def _frozen(table: Mapping[str, Any]) -> Mapping[str, Any]:
     return MappingProxyType(dict(table))
 
 
+#: What a user may call a provider or a DKIM key: it is part of a variable's name.
+Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 FilePath = Annotated[Path, BeforeValidator(_path)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 

@@ -1,7 +1,8 @@
 """Where settings come from: the environment wins over credentials, credentials win over the file, the file over defaults.
 
 Reads nothing but the file, the directory of credentials and the mapping it is given. Every fault is one line with its
-place (file:line, variable or credential), and no line holds a secret.
+place (file:line, variable or credential), and no line holds a secret. The three sources are ours because each of the
+library's is silent where this one must speak: about a variable or credential that names no setting, and a file that is not there.
 """
 
 from __future__ import annotations
@@ -9,25 +10,29 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
+from pydantic_settings import PydanticBaseSettingsSource
 
-from rotord.handwritten import Document, FaultsError, Where, nearest, read_text, read_toml, sentence
+from rotord.handwritten import FaultsError, Where, nearest, read_text, read_toml, sentence
 from rotord.settings.catalogue import NAMED, PREFIX, beside, keys, lookup, variable
 from rotord.settings.model import Settings
-from rotord.settings.providers import PROVIDER_KINDS, PROVIDER_NAME, SHIPPED_KINDS
+from rotord.settings.providers import PROVIDER_KINDS, SHIPPED_KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
 
 SYSTEM_FILE: Final = Path("/etc/rotord/rotord.toml")
 # A file of every key with its comments is 10 kB; a credential is a key or a PEM.
 _MAX_FILE_BYTES, _MAX_CREDENTIAL_BYTES = 1_048_576, 65_536
+#: Faults that pydantic tells of a provider, and that are its kind's.
+_OF_THE_KIND: Final = frozenset({"union_tag_not_found", "union_tag_invalid", "not_in_this_release"})
 
 
 class SettingsError(FaultsError):
@@ -37,17 +42,20 @@ class SettingsError(FaultsError):
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     """Read the settings; `path` is --config. SettingsError lists every fault."""
     try:
-        found = _find(path, environ)
-        draft = _Draft(read_toml(found, _MAX_FILE_BYTES) if found else None)
-        credentials = list(_credentials(environ))
+        file = File(_find(path, environ))
+        credentials = Overrides(_credentials(environ), file)
     except FaultsError as error:
         raise SettingsError(error.lines) from None
-    for name, text in credentials:
-        draft.override(name.upper(), f"credential {name}", text)
-    for name, text in sorted(environ.items()):
-        if name.startswith(PREFIX) and name != f"{PREFIX}CONFIG":
-            draft.override(name, name, text)
-    return draft.settings()
+    environment = Overrides(_variables(environ), file)
+    reader = _Reader(environment, credentials, file)
+    faults = reader.unknown()
+    try:
+        settings = Settings(_build_sources=((environment, credentials, file), {}))
+    except ValidationError as error:
+        faults += reader.invalid(error)
+    if faults:
+        raise SettingsError(faults)
+    return settings
 
 
 def _find(path: Path | None, environ: Mapping[str, str]) -> Path | None:
@@ -58,7 +66,13 @@ def _find(path: Path | None, environ: Mapping[str, str]) -> Path | None:
     return SYSTEM_FILE if SYSTEM_FILE.is_file() else None
 
 
-def _credentials(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    for name, text in sorted(environ.items()):
+        if name.startswith(PREFIX) and name != f"{PREFIX}CONFIG":
+            yield name, name, text
+
+
+def _credentials(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     directory = environ.get("CREDENTIALS_DIRECTORY")
     if not directory:
         return
@@ -69,135 +83,146 @@ def _credentials(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for file in files:
         if file.name.startswith(PREFIX.lower()):
             # an editor or `echo` ends a file with a line end that is no part of the secret
-            yield file.name, read_text(file, _MAX_CREDENTIAL_BYTES).removesuffix("\n").removesuffix("\r")
+            text = read_text(file, _MAX_CREDENTIAL_BYTES).removesuffix("\n").removesuffix("\r")
+            yield file.name.upper(), f"credential {file.name}", text
 
 
-@dataclass(slots=True)
-class _Draft:
-    """Values on their way to become settings, and where each came from."""
+class _Source(PydanticBaseSettingsSource):
+    """Values that stand ready, as tables in tables."""
 
-    document: Document | None
-    values: dict[str, Any] = field(init=False)
-    origins: dict[Where, str] = field(default_factory=dict)
-    faults: list[str] = field(default_factory=list)
+    def __init__(self, values: dict[str, Any]) -> None:
+        super().__init__(Settings)
+        self.values = values
 
-    def __post_init__(self) -> None:
-        # tables are copied as they are written to; the document stays what the file says
-        self.values = dict(self.document.values) if self.document else {}
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002  the library's
+        """Give what there is of one table."""
+        return self.values.get(field_name), field_name, False
 
-    def override(self, name: str, origin: str, text: str) -> None:
-        """Put one variable or credential in its key's place."""
-        where = _where(name)
-        key = lookup(where)
-        if key is None:
-            self.faults.append(f"{origin}: names no setting{nearest(name, self._variables())}")
-            return
+    def __call__(self) -> dict[str, Any]:
+        """Give all there is; the library puts the sources together."""
+        return self.values
+
+    def find(self, where: Where, absent: Any = None) -> Any:
+        """Give the value that stands there."""
+        value: Any = self.values
+        for part in where:
+            if not isinstance(value, dict) or part not in value:
+                return absent
+            value = value[part]
+        return value
+
+
+class File(_Source):
+    """The TOML file, if there is one; FaultsError when it cannot be read."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.document = read_toml(path, _MAX_FILE_BYTES) if path else None
+        super().__init__(self.document.values if self.document else {})
+
+
+class Overrides(_Source):
+    """Keys given one by one, as (variable, origin, text). A table that the file says is none stays the file's fault."""
+
+    def __init__(self, given: Iterable[tuple[str, str, str]], file: File) -> None:
+        super().__init__({})
+        self.origins: dict[Where, str] = {}
+        self.unknown: list[tuple[str, str]] = []
+        for name, origin, text in given:
+            where = _where(name)
+            key = lookup(where)
+            if key is None:
+                self.unknown.append((name, origin))
+            elif all(isinstance(file.find(where[:length], {}), dict) for length in range(1, len(where))):
+                self._put(where, text if key.is_text else _toml_value(text))
+                self.origins[where] = origin
+
+    def _put(self, where: Where, value: object) -> None:
         table = self.values
         for part in where[:-1]:
-            inner = table.get(str(part), {})
-            if not isinstance(inner, dict):
-                return  # the fault of the file, which validation tells
-            table[str(part)] = table = dict(inner)
-        table[str(where[-1])] = text if key.is_text else _toml_value(text)
-        self.origins[where] = origin
+            table = table.setdefault(str(part), {})
+        # dicts of two sources become one; a key's value comes from one
+        table[str(where[-1])] = MappingProxyType(value) if isinstance(value, dict) else value
+
+
+class _Reader:
+    """Says faults in a person's words, each with its place."""
+
+    def __init__(self, environment: Overrides, credentials: Overrides, file: File) -> None:
+        self._sources = (environment, credentials, file)
+        self._file = file
+        self._unknown = [*credentials.unknown, *environment.unknown]
+        self._origins = credentials.origins | environment.origins
+
+    def unknown(self) -> list[str]:
+        """Tell of variables and credentials that name no setting."""
+        known = self._variables() if self._unknown else []
+        return [f"{origin}: names no setting{nearest(name, known)}" for name, origin in self._unknown]
+
+    def invalid(self, error: ValidationError) -> list[str]:
+        """Tell what the model says, of a table with a bad name only that."""
+        details = error.errors(include_url=False)
+        misnamed = {detail["loc"][:2] for detail in details if _is_name(detail)}
+        return [self._line(detail) for detail in details if _is_name(detail) or detail["loc"][:2] not in misnamed]
 
     def _variables(self) -> list[str]:
-        names = {section: list(table) for section in NAMED if isinstance(table := self.values.get(section), dict)}
+        names = {
+            section: list(dict.fromkeys(name for source in self._sources for name in _table(source, section))) or ["NAME"]
+            for section in NAMED
+        }
         return [
             variable((key.where[0], name, *key.where[2:]) if key.where[0] in NAMED else key.where)
             for key in keys()
-            for name in (names.get(key.where[0], ["NAME"]) if key.where[0] in NAMED else [""])
+            for name in names.get(key.where[0], [""])
         ]
 
-    def settings(self) -> Settings:
-        """Validate; SettingsError with what override found and what the model says."""
-        known = self._known_tables()
-        try:
-            settings = Settings.model_validate(self.values | known)
-        except ValidationError as error:
-            for detail in error.errors(include_url=False):
-                self._tell(detail)
-        if self.faults:
-            raise SettingsError(self.faults) from None
-        return settings
-
-    def _known_tables(self) -> dict[str, Any]:
-        """Leave to the model the tables that it can judge; tell of the others: a bad name, a kind of no or another release."""
-        good: dict[str, Any] = {}
-        for section in NAMED:
-            tables = self.values.get(section)
-            if not isinstance(tables, dict):
-                continue
-            good[section] = {
-                name: table
-                for name, table in tables.items()
-                if self._name_is_good(section, name) and (section != "providers" or self._kind_is_good(name, table))
-            }
-        return good
-
-    def _name_is_good(self, section: str, name: str) -> bool:
-        if PROVIDER_NAME.fullmatch(name):
-            return True
-        self._fault((section, name), "wanted a name of a-z, 0-9 and _")
-        return False
-
-    def _kind_is_good(self, name: str, table: object) -> bool:
-        if not isinstance(table, dict):
-            return True  # the model says what it wanted
-        where, kind = ("providers", name, "kind"), table.get("kind")
-        shipped = " or ".join(sorted(SHIPPED_KINDS))
-        if kind is None:
-            others = [other for other in self.values["providers"] if self._in_file(("providers", other))]
-            remedy = f"give {shipped}" if self._in_file(where[:2]) else f"no such provider in the file{nearest(name, others)}"
-            self._fault(where, f"is missing: {remedy}")
-        elif not isinstance(kind, str) or kind not in PROVIDER_KINDS:
-            offer = nearest(kind, PROVIDER_KINDS) if isinstance(kind, str) else ""
-            self._fault(where, f"is no kind of provider{offer} (this release has {shipped})")
-        elif kind not in SHIPPED_KINDS:
-            self._fault(where, f"{kind} is not in this release; use {shipped} (its SMTP relay works with kind smtp)")
-        else:
-            return True
-        return False
-
-    def _in_file(self, where: Where) -> bool:
-        value: Any = self.document.values if self.document else {}
-        for part in where:
-            if not isinstance(value, dict) or part not in value:
-                return False
-            value = value[part]
-        return True
-
-    def _tell(self, error: ErrorDetails) -> None:
+    def _line(self, error: ErrorDetails) -> str:
         where: Where = error["loc"]
-        if where[0] == "providers" and where[2:3] and where[2] in PROVIDER_KINDS:
+        kind = str(where[2]) if where[0] == "providers" and where[2:3] and where[2] in PROVIDER_KINDS else ""
+        if kind:
             where = (*where[:2], *where[3:])  # the tag of the union, which no file holds
+        if error["type"] in _OF_THE_KIND:
+            where = (*where, "kind")
         if where[-1] == "[key]":
             where = where[:-1]
+        what = "wanted a name of a-z, 0-9 and _" if _is_name(error) else self._what(error, where, kind)
+        return f"{self._place(where)}: {_dotted(where)}: {what}"
+
+    def _what(self, error: ErrorDetails, where: Where, kind: str) -> str:
         key = lookup(where) or lookup(where[:-1])  # the latter for an entry of `outcomes` or `latency_ms`
-        if error["type"] == "extra_forbidden":
-            what = f"unknown key{nearest(str(where[-1]), beside(where, self._kind(where)))}"
-        elif error["type"] == "missing" and key is not None and key.note("example") is not None:
-            what = f"is missing; give one like {json.dumps(key.note('example'))}"
-        else:
-            what = sentence(error, secret=key is None or key.is_secret)
-        self._fault(where, what)
-
-    def _kind(self, where: Where) -> str:
-        return str(self.values["providers"][where[1]]["kind"]) if where[0] == "providers" and len(where) > 1 else ""
-
-    def _fault(self, where: Where, what: str) -> None:
-        self.faults.append(f"{self._place(where)}: {_dotted(where)}: {what}")
+        shipped = " or ".join(sorted(SHIPPED_KINDS))
+        match error["type"]:
+            case "extra_forbidden":
+                return f"unknown key{nearest(str(where[-1]), beside(where, kind))}"
+            case "union_tag_not_found":
+                there = self._file.find(where[:2]) is not None
+                others = _table(self._file, "providers")
+                return f"is missing: {f'give {shipped}' if there else f'no such provider in the file{nearest(str(where[1]), others)}'}"
+            case "union_tag_invalid":
+                return f"is no kind of provider{nearest(str(error['ctx']['tag']), PROVIDER_KINDS)} (this release has {shipped})"
+            case "missing" if key is not None and key.note("example") is not None:
+                return f"is missing; give one like {json.dumps(key.note('example'))}"
+            case _:
+                return sentence(error, secret=key is None or key.is_secret)
 
     def _place(self, where: Where) -> str:
         for length in range(len(where), 1, -1):
-            if origin := self.origins.get(where[:length]):
+            if origin := self._origins.get(where[:length]):
                 return origin
         # a table that only variables made is no line of the file
         table = where[:-1]
-        made = [origin for place, origin in self.origins.items() if place[:-1] == table]
-        if made and table and not self._in_file(table):
+        made = [origin for place, origin in self._origins.items() if place[:-1] == table]
+        if made and table and self._file.find(table) is None:
             return made[0]
-        return self.document.place(where) if self.document else "settings"
+        return self._file.document.place(where) if self._file.document else "settings"
+
+
+def _table(source: _Source, section: str) -> dict[str, Any]:
+    table = source.find((section,))
+    return table if isinstance(table, dict) else {}
+
+
+def _is_name(error: ErrorDetails) -> bool:
+    return error["loc"][0] in NAMED and error["loc"][2:] == ("[key]",)
 
 
 def _where(name: str) -> Where:
