@@ -4,10 +4,24 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+
 from tests.daemon.fleets import Fleet, insert_rows
 from tests.daemon.rig import Rig, Truth, jain, receiver, relay, running, wait_for_quiet
 
 SLOW = {"latency_ms": "50,300", "slow_share": "0.05", "slow_s": "2,4"}
+
+
+# Every fourth row is pinned, to addresses in proportion to their quota: that is where threads live.
+STICKY = """
+WITH slots AS (
+  SELECT email, row_number() OVER (ORDER BY email, n) - 1 AS slot, count(*) OVER () AS slots
+    FROM rotord.addresses, generate_series(1, per_hour / 20) AS n
+)
+UPDATE rotord.queue
+   SET pin = email, pin_kind = 'sender'
+  FROM slots
+ WHERE id % 4 = 0 AND slot = (id / 4) % slots.slots
+"""
 
 
 @pytest.mark.timeout(300)
@@ -49,9 +63,7 @@ async def test_turns_follow_quotas_also_with_a_quarter_sticky(database_url: str,
     quota = {row["email"]: row["per_hour"] for row in await db.fetch("SELECT email, per_hour FROM rotord.addresses")}
     total = int(0.6 * sum(quota.values()))
     await insert_rows(db, "acme", total)
-    # A quarter belongs to threads that live where quota is: each keeps the address of its first message.
-    sticky = f"UPDATE rotord.queue SET pin = a.email, pin_kind = 'sender' FROM ({_weighted()}) a WHERE queue.id % 4 = 0 AND a.slot = (queue.id / 4) % a.slots"
-    await db.execute(sticky)
+    await db.execute(STICKY)
     async with receiver(tmp_path, "relay", latency_ms="1,20") as one:
         rig = Rig(database_url, tmp_path, relay("relay", one.port, 10))
         async with running(rig):
@@ -60,10 +72,3 @@ async def test_turns_follow_quotas_also_with_a_quarter_sticky(database_url: str,
 
     assert sum(truth.rows.values()) == total
     assert jain([len(truth.by_address[email]) / limit for email, limit in quota.items()]) >= 0.99
-
-
-def _weighted() -> str:
-    return (
-        "SELECT email, row_number() OVER (ORDER BY email, n) - 1 AS slot, count(*) OVER () AS slots "
-        "FROM rotord.addresses, generate_series(1, per_hour / 20) n"
-    )
