@@ -66,10 +66,9 @@ class Receiver:
 
     async def __aenter__(self) -> Self:
         """Open the log for appending and listen."""
-        config = self.config
-        self._log = await asyncio.to_thread(config.log.open, "ab", buffering=0)
+        self._log = await asyncio.to_thread(self.config.log.open, "ab", buffering=0)
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Session(self), config.host, config.port, backlog=1024)
+        self._server = await loop.create_server(lambda: _Session(self), self.config.host, self.config.port, backlog=1024)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -291,7 +290,9 @@ async def _serve(config: ReceiverConfig) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run until SIGTERM or SIGINT. The port is the first line of the output."""
-    asyncio.run(_serve(_arguments(arguments)))
+    import uvloop  # noqa: PLC0415 - three times as fast, but not to be had on every system that may import this module
+
+    uvloop.run(_serve(_arguments(arguments)))
 
 
 if __name__ == "__main__":

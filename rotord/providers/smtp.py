@@ -64,7 +64,9 @@ class SmtpProvider:
         self._wake: Callable[[], None] = lambda: None
 
     def ready(self) -> int:
-        """Count idle sessions that are open at this moment."""
+        """Count idle sessions that are open at this moment; none while the relay takes no mail."""
+        if self._availability.up is False:
+            return 0
         return sum(1 for connection in self._idle if connection.is_open)
 
     def want(self, slots: int) -> None:
@@ -79,7 +81,7 @@ class SmtpProvider:
 
     def take(self) -> SmtpSlot | None:
         """Hand out the session that was used last: the others may grow old enough to be closed."""
-        while self._idle:
+        while self._idle and self._availability.up is not False:
             connection = self._idle.pop()
             if connection.is_open:
                 self._taken.add(connection)
@@ -157,9 +159,11 @@ class SmtpProvider:
             return
         usable = len(self._idle) + len(self._resetting) + self._opening
         total = usable + len(self._taken)
-        missing = min(max(self._wanted, 0 if total else 1) - usable, self._limit - total, HANDSHAKES_AT_ONCE - self._opening)
-        if self._availability.up is not True:
-            missing = min(missing, 1 - self._opening)  # one probe tells as much as ten
+        if self._availability.up:
+            missing = min(max(self._wanted, 0 if total else 1) - usable, HANDSHAKES_AT_ONCE - self._opening)
+        else:
+            missing = 1 - self._opening  # one probe tells as much as ten
+        missing = min(missing, self._limit - total)
         for _ in range(missing):
             self._opening += 1
             group.create_task(self._open(context), name=f"{self.name} open")
@@ -218,6 +222,8 @@ class SmtpProvider:
 
     def _judge(self, connection: SmtpConnection, reply: Reply | None) -> None:
         """See whether a reply is about the relay rather than the message: then nothing more is begun on it for a while."""
+        if reply is not None and reply.outcome is Outcome.ACCEPTED:
+            self._availability.succeeded()
         if reply is None or reply.outcome is not Outcome.NOT_SENT:
             return
         if reply.blame is Blame.ACCOUNT:

@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from rotord.core.model import Outcome
+from rotord.core.model import Blame, Outcome
 from tests.providers.support import MIME, envelope, send, smtp, until
 
 NOT_BEFORE = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
@@ -153,14 +153,18 @@ async def test_a_wrong_password_takes_the_provider_down_and_is_not_tried_at_spee
     assert status.next_try_in_s > 25
 
 
-async def test_a_server_that_wants_a_login_we_do_not_have_costs_the_message_nothing(certificates):
+async def test_a_server_that_wants_a_login_we_do_not_have_costs_the_messages_nothing_and_gets_no_more(certificates):
     pem = certificates["right"]
     async with aiosmtpd(pem, auth=True) as (port, _), smtp(port, tls="starttls", ca_file=str(pem)) as provider:
-        reply = await send(provider)
+        provider.want(3)
+        await until(lambda: provider.ready() == 3)
+        reply = await provider.take().send(envelope())
 
-        assert reply.outcome is Outcome.NOT_SENT
-        assert provider.status().up is False
-        assert "530" in provider.status().reason
+        assert (reply.outcome, reply.blame) == (Outcome.NOT_SENT, Blame.ACCOUNT)
+        status = provider.status()
+        assert (status.up, status.ready, provider.take()) == (False, 0, None)
+        assert "530" in status.reason
+        assert status.next_try_in_s > 25
 
 
 async def test_utf8_addresses_and_8bit_bodies_go_where_they_are_offered(certificates):
