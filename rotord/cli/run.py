@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
 from typing import TYPE_CHECKING
 
 from rotord.cli.errors import CommandError
@@ -19,6 +21,8 @@ def register(subparsers: _SubParsersAction) -> None:  # type: ignore[type-arg]
 
 
 def _handle(arguments: Namespace) -> int:
+    # Until the daemon listens for it: nothing has begun, so the end is a good one.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     import uvloop  # noqa: PLC0415 - `rotord --help` must not wait for the daemon's imports
 
     from rotord import log  # noqa: PLC0415

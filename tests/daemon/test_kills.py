@@ -41,8 +41,8 @@ async def _check(database_url: str, db: asyncpg.Connection, folder: Path, rounds
         rig = Rig(database_url, folder, LEASE + relay("relay", one.port, 100))
         async with running(rig):
             left = await _end_again_and_again(rig, db, numbers, seed=rounds)
-            assert await wait_until(db, "EXISTS (SELECT FROM rotord.lease WHERE expires_at > clock_timestamp())", 20)
-            await asyncio.sleep(2)
+            begun = await db.fetchval("SELECT count(*) FROM rotord.attempts")
+            assert await wait_until(db, f"count(*) > {begun} FROM rotord.attempts", 20)
             assert await rig.stop() == 0
         truth = Truth.of(one)
     status = {row["name"]: row["status"] for row in await db.fetch(STATUS)}
