@@ -43,7 +43,7 @@ async def _message(arguments: Namespace) -> int:
         row = await explain.message(session.conn, arguments.name)
         if row is None:
             raise CommandError(f"there is no message {arguments.name}")
-        found = await _explain_message(session, row)
+        found = await explain_message(session, row)
     head = f"message {row['id']} of client {row['client']} ({row['kind']}): {row['status']}"
     _show(arguments, head, [found], {"message": row["id"], "status": row["status"]})
     return 0
@@ -91,7 +91,8 @@ async def _client(arguments: Namespace) -> int:
     return 0
 
 
-async def _explain_message(session: Session, row: Record) -> Finding:
+async def explain_message(session: Session, row: Record) -> Finding:
+    """Find what holds a message, or how it ended; `row` is that of `rotord.db.explain.message`."""
     from rotord.core.explain import Finding  # noqa: PLC0415
     from rotord.core.senders import Gate  # noqa: PLC0415
 
