@@ -18,8 +18,15 @@ def envelope(attempt_id=7, *, recipient="b@y.example", sender="a@x.example", mim
 
 
 def smtp_config(port, **changes):
-    settings = {"tls": "none", "connections": 4, "command_timeout_s": 5.0, "final_dot_timeout_s": 5.0, "connect_timeout_s": 5.0}
-    return SmtpConfig("relay", "127.0.0.1", port, **(settings | changes))
+    settings = {
+        "host": "127.0.0.1",
+        "tls": "none",
+        "connections": 4,
+        "command_timeout_s": 5.0,
+        "final_dot_timeout_s": 5.0,
+        "connect_timeout_s": 5.0,
+    }
+    return SmtpConfig(name="relay", port=port, **(settings | changes))
 
 
 @asynccontextmanager

@@ -118,6 +118,16 @@ async def test_a_large_body_arrives_whole_and_undotted(size):
     assert mime == server.messages[0].replace(b"\r\n..", b"\r\n.")
 
 
+@pytest.mark.parametrize(("mime", "kept"), [(b".first\r\nlast", b".first\r\nlast\r\n"), (b"\r\n.\r\n", b"\r\n.\r\n")])
+async def test_dots_and_a_missing_line_end_change_nothing_else(mime, kept):
+    async with ScriptedServer() as server, smtp(server.port) as provider:
+        reply = await send(provider, envelope(mime=mime))
+
+    assert reply.outcome is Outcome.ACCEPTED
+    [wire] = server.messages
+    assert b"".join(line.removeprefix(b".") for line in wire.splitlines(keepends=True)) == kept
+
+
 async def test_a_server_that_reads_no_large_body_leaves_it_not_sent():
     async with ScriptedServer() as server, smtp(server.port, command_timeout_s=0.3) as provider:
         slot = await slot_of(provider)

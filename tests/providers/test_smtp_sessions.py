@@ -95,10 +95,12 @@ async def test_a_relay_that_is_away_is_down_with_a_reason_and_back_soon_after_it
             assert provider.status().up
 
 
+def test_a_configuration_shown_in_a_traceback_shows_no_password():
+    assert "secret" not in repr(smtp_config(25, username="relay", password="secret"))
+
+
 async def test_a_name_that_does_not_resolve_is_a_reason():
-    provider = SmtpProvider(smtp_config(25, connections=1))
-    object.__setattr__(provider._config, "host", "no-such-host.invalid")
-    async with running(provider):
+    async with smtp(25, host="no-such-host.invalid") as provider:
         await until(lambda: provider.status().up is False)
 
         assert "no such host" in provider.status().reason
@@ -136,6 +138,7 @@ async def test_a_server_that_greets_but_takes_no_message_is_not_given_one_after_
     [
         ({"recipient": "jörg@y.example"}, Blame.CONTENT),
         ({"recipient": "b@y.example>\r\nRCPT TO:<evil@z.example"}, Blame.RECIPIENT),
+        ({"recipient": "b@\u2488com.\ud7ff"}, Blame.CONTENT),
         ({"sender": "a b@x.example"}, Blame.SENDER),
         ({"mime": MIME + b"x" * 2000 + b"\r\n"}, Blame.CONTENT),
         ({"mime": b"Subject: x\r\n\r\na\n.\nb\r\n"}, Blame.CONTENT),
