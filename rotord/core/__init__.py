@@ -1,0 +1,1 @@
+"""What is decided: values and the time in, values out; no I/O, no clock."""
