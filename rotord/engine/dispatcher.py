@@ -42,9 +42,6 @@ if TYPE_CHECKING:
     from rotord.providers.base import Provider, Slot
 
 _log = structlog.get_logger(__name__)
-# A lane whose time is not known, or far, is asked again this soon: a refund or a person may have opened it.
-ASK_AGAIN_S = 0.25
-ASK_KNOWN_AGAIN_S = 1.0
 # While the database is away: a begin costs nothing to hold back, and the recorder has its own tries.
 DATABASE_PAUSE_S = 0.5
 # At most this many bodies are in memory at once before they are rendered.
@@ -53,11 +50,18 @@ PAYLOAD_CHUNK = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
-    """Bounds of the engine."""
+    """Bounds of the engine, and how often its loops look, in seconds: a change of the fleet is in force within 2 s, a pause within 1 s."""
 
     concurrency: int = 200
     bytes_in_flight: int = 64 * 1024 * 1024
     poll_s: float = 1.0
+    fleet_s: float = 0.5
+    expire_s: float = 1.0
+    read_back_s: float = 1.0
+    publish_s: float = 1.0
+    # A lane whose time is not known, or far, is asked again this soon: a refund or a person may have opened it.
+    ask_again_s: float = 0.25
+    ask_known_again_s: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,12 +223,11 @@ class Dispatcher:
         self._want(starved)
         return found
 
-    @staticmethod
-    def _ask_again(gate: Gate, until: float, now: float) -> float:
+    def _ask_again(self, gate: Gate, until: float, now: float) -> float:
         """Until when to leave a blocked lane alone. A slot comes by an event that wakes us, so such a lane is asked at every turn."""
         if gate is Gate.SLOTS and until == inf:
             return now
-        return min(until, now + (ASK_AGAIN_S if until == inf else ASK_KNOWN_AGAIN_S))
+        return min(until, now + (self._config.ask_again_s if until == inf else self._config.ask_known_again_s))
 
     def _want(self, states: Iterable[LaneState]) -> None:
         """Let providers open as many slots as the backlog could use: twice what they have, so that one message opens one."""

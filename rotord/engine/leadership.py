@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 import structlog
 
 from rotord.db.connect import transient
-from rotord.engine.waiting import wait
+from rotord.engine.waiting import wait, wait_any
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -80,7 +80,7 @@ class Leadership:
                     _log.info("waiting_for_lease")
                     waiting = True
                 self.wake.clear()
-                await _either(stop, self.wake, self._config.renew_s / 2)
+                await wait_any((stop, self.wake), self._config.renew_s / 2)
                 continue
             waiting = False
             _log.info("lease_won", epoch=lease.term.epoch)
@@ -143,11 +143,3 @@ class Leadership:
             _log.warning("lease_not_resigned", error=repr(error))
         else:
             _log.info("lease_resigned", epoch=lease.term.epoch)
-
-
-async def _either(first: asyncio.Event, second: asyncio.Event, timeout_s: float) -> None:
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(wait(event, timeout_s)) for event in (first, second)]
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            task.cancel()

@@ -18,29 +18,28 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rotord.core.pool import SenderPool
-    from rotord.engine.dispatcher import Dispatcher, TermParts
+    from rotord.engine.dispatcher import Dispatcher, EngineConfig, TermParts
     from rotord.providers.base import Provider
 
 _log = structlog.get_logger(__name__)
-# A change of the fleet is in force within 2 s and a pause within 1 s even when no notification arrives.
-FLEET_POLL_S = 0.5
-EXPIRE_S = 1.0
 STRANDED_S = 5.0
-READ_BACK_S = 1.0
-PUBLISH_S = 1.0
 TIDY_S = 60.0
+# What has not changed is published this often all the same: `updated_at` is how a reader tells a quiet leader from a dead one.
+PUBLISH_AT_LEAST_S = 10.0
 
 
 class Maintenance:
     """Owns nothing: each loop tells the dispatcher what it found."""
 
-    def __init__(self, parts: TermParts, dispatcher: Dispatcher, providers: Mapping[str, Provider], mark: int, poll_s: float) -> None:
+    def __init__(
+        self, parts: TermParts, dispatcher: Dispatcher, providers: Mapping[str, Provider], mark: int, config: EngineConfig
+    ) -> None:
         self._parts = parts
         self._store = parts.store
         self._dispatcher = dispatcher
         self._providers = providers
         self._mark = mark
-        self._poll_s = poll_s
+        self._config = config
         self.rows_wake = asyncio.Event()
         self.fleet_wake = asyncio.Event()
 
@@ -49,6 +48,9 @@ class Maintenance:
         async with asyncio.TaskGroup() as group:
             for loop in (self._ripen, self._fleet, self._expire, self._strand, self._read_back, self._publish, self._tidy):
                 group.create_task(loop(stop), name=f"maintenance{loop.__name__}")
+            await stop.wait()
+            self.rows_wake.set()
+            self.fleet_wake.set()
 
     async def _ripen(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -57,8 +59,9 @@ class Maintenance:
             ripened = await until_done(lambda at=now: self._store.ripen(at), "ripen")  # type: ignore[misc]
             if ripened.count:
                 self._dispatcher.wake()
-            due_in = self._poll_s if ripened.next_due_at is None else ripened.next_due_at - self._parts.clock.now()
-            await _wait_either(stop, self.rows_wake, min(self._poll_s, max(0.0, due_in)))
+            poll_s = self._config.poll_s
+            due_in = poll_s if ripened.next_due_at is None else ripened.next_due_at - self._parts.clock.now()
+            await wait(self.rows_wake, min(poll_s, max(0.0, due_in)))
 
     async def _fleet(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -68,10 +71,10 @@ class Maintenance:
             if apply_fleet(self._parts.pool, changed):
                 _log.info("fleet_changed", clients=len(changed.clients), domains=len(changed.domains), addresses=len(changed.addresses))
                 self._dispatcher.rethink()
-            await _wait_either(stop, self.fleet_wake, FLEET_POLL_S)
+            await wait(self.fleet_wake, self._config.fleet_s)
 
     async def _expire(self, stop: asyncio.Event) -> None:
-        while not await wait(stop, EXPIRE_S):
+        while not await wait(stop, self._config.expire_s):
             count = await until_done(self._store.expire, "expire")
             if count:
                 _log.info("messages_expired", count=count)
@@ -82,18 +85,17 @@ class Maintenance:
                 self._dispatcher.wake()
 
     async def _read_back(self, stop: asyncio.Event) -> None:
-        while not await wait(stop, READ_BACK_S):
+        while not await wait(stop, self._config.read_back_s):
             if await until_done(self._parts.limbo.read_back, "read back"):
                 self._dispatcher.wake()
 
     async def _publish(self, stop: asyncio.Event) -> None:
         published: list[ProviderReport] = []
         age = 0
-        while not await wait(stop, PUBLISH_S):
+        while not await wait(stop, self._config.publish_s):
             reports = [self._report(name, provider) for name, provider in self._providers.items()]
             age += 1
-            # Unchanged ones too now and then: `updated_at` is how a reader tells a quiet leader from a dead one.
-            if reports != published or age * PUBLISH_S >= TIDY_S / 6:
+            if reports != published or age * self._config.publish_s >= PUBLISH_AT_LEAST_S:
                 await until_done(lambda out=reports: self._store.publish(out), "publish")  # type: ignore[misc]
                 published, age = reports, 0
 
@@ -127,9 +129,3 @@ def apply_fleet(pool: SenderPool, fleet: Fleet) -> bool:
     if fleet.paused is not None:
         pool.set_paused(fleet.paused)
     return fleet != Fleet(fleet.mark)
-
-
-async def _wait_either(stop: asyncio.Event, wake: asyncio.Event, timeout_s: float) -> None:
-    """Wait for a wake-up; `stop` is noticed within the timeout, which is short in every loop that calls this."""
-    if not stop.is_set():
-        await wait(wake, timeout_s)

@@ -22,7 +22,7 @@ from rotord.engine.limbo import Limbo
 from rotord.engine.maintenance import Maintenance, apply_fleet
 from rotord.engine.recorder import Recorder
 from rotord.engine.retry import until_done
-from rotord.engine.waiting import wait
+from rotord.engine.waiting import wait, wait_any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -86,7 +86,7 @@ class Terms:
         parts, mark = await self._rebuild(lease, recorder)
         dispatcher = Dispatcher(parts, self._providers, self._preparation, self._config.engine)
         recorder.written = dispatcher.written
-        maintenance = Maintenance(parts, dispatcher, self._providers, mark, self._config.engine.poll_s)
+        maintenance = Maintenance(parts, dispatcher, self._providers, mark, self._config.engine)
         self._dispatcher, self._maintenance = dispatcher, maintenance
         ending, ended = asyncio.Event(), asyncio.Event()
         try:
@@ -169,8 +169,8 @@ async def _end_on(stop: asyncio.Event, lease: Lease, ended: asyncio.Event, endin
             return
         if stop.is_set():
             ending.begin()
-        # 0.25 s: how late the end of the term or of the trust may be noticed here; each send checks the trust itself.
-        await wait(lease.lost if stop.is_set() else stop, min(0.25, max(0.0, lease.trust_left())))
+        events = (lease.lost, ended) if stop.is_set() else (lease.lost, ended, stop)
+        await wait_any(events, max(0.0, lease.trust_left()))
 
 
 async def _watch_drain(flights: Flights, hurry: asyncio.Event, limit: asyncio.Timeout) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 async def wait(event: asyncio.Event, timeout_s: float) -> bool:
@@ -15,3 +19,12 @@ async def wait(event: asyncio.Event, timeout_s: float) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+async def wait_any(events: Iterable[asyncio.Event], timeout_s: float) -> None:
+    """Wait for the first of several events, at most so long."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(wait(event, timeout_s)) for event in events]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
