@@ -91,6 +91,7 @@ async def payloads(db: Executor, ids: Sequence[int]) -> list[Payload]:
 # READ COMMITTED a lease row that changed while we waited is judged by its new version: an old leader finds no row and begins nothing.
 # began_at is when the message was reserved, milliseconds before this statement's snapshot: a suppression that the snapshot does not show
 # was not committed then (a commit's time is taken before its flush, and it can be seen after it).
+# state || '': the rows are found by the primary key alone; without it a planner that knows nothing of the table walks queue_ready.
 BEGIN = """
 WITH fence AS MATERIALIZED (
   SELECT 1 AS held
@@ -105,7 +106,7 @@ WITH fence AS MATERIALIZED (
 ), locked AS MATERIALIZED (
   SELECT q.id, q.client, q.kind, q.recipient, q.cancelled, q.expires_at, q.attempts, q.thread_key, q.message_id, q.last_error
     FROM rotord.queue q
-   WHERE EXISTS (SELECT FROM fence) AND q.id = ANY ($3::bigint[]) AND q.state = 'queued'
+   WHERE EXISTS (SELECT FROM fence) AND q.id = ANY ($3::bigint[]) AND q.state || '' = 'queued'
      FOR UPDATE OF q SKIP LOCKED
 ), judged AS MATERIALIZED (
   SELECT l.*, w.attempt, w.address, w.domain, w.provider, w.timeout_s, w.message_id AS new_message_id,

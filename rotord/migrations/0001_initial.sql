@@ -118,6 +118,7 @@ CREATE TABLE rotord.fleet_changes (
   xid  xid8 NOT NULL DEFAULT pg_current_xact_id(),
   at   timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+CREATE INDEX fleet_changes_xid ON rotord.fleet_changes (xid);
 
 CREATE TABLE rotord.campaigns (
   client     text COLLATE "C" NOT NULL REFERENCES rotord.clients ON UPDATE CASCADE,
