@@ -24,22 +24,32 @@ DAY = 86400.0
 # to 5,760 cells a day, and costs at most 15 s / 3600 s = 0.4 % of an hour's volume.
 EXACT_UP_TO = 4000
 COARSE_S = 15.0
+# A cap with room to spare forgets what is over at least this often; one that seems full forgets it at once.
+TIDY_S = 600.0
 _COMPACT_AT = 64
+# 0.9 * 10 is 9.000000000000002 on one side and 8.999999999999998 on the other; neither may cost a place.
+_HAIR = 1e-9
+_BULK = Kind.BULK
 
 
 class RollingCap:
-    """Places used and left, of one entity. `per_hour` and `per_day` may change at any time: the history of a day is always kept."""
+    """Places used and left, of one entity. `per_hour` and `per_day` may change at any time: the history of a day is always kept.
+
+    `now` never goes back. `used_hour` and `used_day` are as of the last look and never too low; `use` looks.
+    """
 
     __slots__ = (
+        "_bulk_day",
+        "_bulk_hour",
         "_coarse",
         "_counts",
+        "_day",
         "_day_head",
+        "_hour",
         "_hour_head",
-        "_limits",
+        "_tidy_at",
         "_times",
         "held",
-        "per_day",
-        "per_hour",
         "used_day",
         "used_hour",
     )
@@ -52,18 +62,27 @@ class RollingCap:
         self._counts = array("I")
         self._hour_head = 0
         self._day_head = 0
+        self._tidy_at = -inf
         self.set_limits(per_hour, per_day, reserve)
 
     def set_limits(self, per_hour: int | None, per_day: int | None, reserve: float = 0.0) -> None:
         """Change the caps; `reserve` (0 to 0.9) is the part of each that bulk mail may not use."""
-        self.per_hour = per_hour
-        self.per_day = per_day
         widest = max(per_hour or 0, per_day or 0)
         self._coarse = widest == 0 or widest > EXACT_UP_TO
-        self._limits = {
-            Kind.TRANSACTIONAL: (_whole(per_hour), _whole(per_day)),
-            Kind.BULK: (_share(per_hour, 1 - reserve), _share(per_day, 1 - reserve)),
-        }
+        self._hour = inf if per_hour is None else per_hour
+        self._day = inf if per_day is None else per_day
+        self._bulk_hour = _part(self._hour, 1 - reserve)
+        self._bulk_day = _part(self._day, 1 - reserve)
+
+    @property
+    def per_hour(self) -> int | None:
+        """The cap in any 60 minutes."""
+        return None if self._hour == inf else int(self._hour)
+
+    @property
+    def per_day(self) -> int | None:
+        """The cap in any 24 hours."""
+        return None if self._day == inf else int(self._day)
 
     def hold(self) -> None:
         """Take a place for an attempt that begins."""
@@ -86,23 +105,35 @@ class RollingCap:
         if not times or at > times[-1]:
             times.append(at)
             self._counts.append(count)
-        elif at == times[-1]:
+        elif at == times[-1] and self._hour_head < len(times):
             self._counts[-1] += count
         else:
             self._insert(at, count)
+            return
         self.used_hour += count
         self.used_day += count
 
     def _insert(self, at: float, count: int) -> None:
-        # Only a rebuild's deadlines lie ahead of the present, so what comes late is young and stands behind both heads.
-        index = max(bisect_right(self._times, at), self._hour_head)
+        index = bisect_right(self._times, at)
+        if index < self._day_head:
+            return  # Older than what was over a day ago.
         self._times.insert(index, at)
         self._counts.insert(index, count)
+        self.used_day += count
+        if index < self._hour_head:
+            self._hour_head += 1
+        else:
+            self.used_hour += count
+
+    def use(self, now: float) -> tuple[int, int]:
+        """Give the messages that count in the hour and in the day at `now`; those held not among them."""
+        self._expire(now)
+        return self.used_hour, self.used_day
 
     def room(self, now: float, kind: Kind) -> float:
         """Places left for `kind` at `now`; `inf` when nothing limits it. Never negative."""
         self._expire(now)
-        hour, day = self._limits[kind]
+        hour, day = (self._bulk_hour, self._bulk_day) if kind is _BULK else (self._hour, self._day)
         return max(0.0, min(hour - self.used_hour, day - self.used_day) - self.held)
 
     def free_at(self, now: float, kind: Kind, share: float = 1.0) -> float:
@@ -110,12 +141,17 @@ class RollingCap:
 
         `share` asks the same of that part of the caps: a domain "near its limit" is one whose 90 % are used.
         """
+        if kind is _BULK:
+            hour, day = self._bulk_hour, self._bulk_day
+        else:
+            hour, day = self._hour, self._day
+        # What is over may still be counted here, which only errs towards the longer look.
+        taken = self.held + 1 - _HAIR
+        if self.used_hour + taken <= hour * share and self.used_day + taken <= day * share and now < self._tidy_at:
+            return now
         self._expire(now)
-        hour, day = self._limits[kind]
-        if share < 1.0:
-            hour, day = _scaled(hour, share), _scaled(day, share)
-        hour_at = self._opens_at(now, hour - self.held, self.used_hour, self._hour_head, HOUR)
-        day_at = self._opens_at(now, day - self.held, self.used_day, self._day_head, DAY)
+        hour_at = self._opens_at(now, _part(hour, share) - self.held, self.used_hour, self._hour_head, HOUR)
+        day_at = self._opens_at(now, _part(day, share) - self.held, self.used_day, self._day_head, DAY)
         return max(hour_at, day_at)
 
     def _opens_at(self, now: float, limit: float, used: int, head: int, window: float) -> float:
@@ -124,22 +160,24 @@ class RollingCap:
         if limit < 1:
             return inf
         surplus = used - limit + 1
-        for index in range(head, len(self._times)):
-            surplus -= self._counts[index]
+        while True:
+            surplus -= self._counts[head]
             if surplus <= 0:
-                return self._times[index] + window
-        return inf
+                return self._times[head] + window
+            head += 1
 
     def _expire(self, now: float) -> None:
+        self._tidy_at = now + TIDY_S
         times, counts = self._times, self._counts
         end = len(times)
         head = self._hour_head
-        while head < end and times[head] <= now - HOUR:
+        # The same sum as in `_opens_at`: a place is there at the very instant that was promised, whatever the rounding.
+        while head < end and times[head] + HOUR <= now:
             self.used_hour -= counts[head]
             head += 1
         self._hour_head = head
         head = self._day_head
-        while head < end and times[head] <= now - DAY:
+        while head < end and times[head] + DAY <= now:
             self.used_day -= counts[head]
             head += 1
         self._day_head = head
@@ -150,51 +188,49 @@ class RollingCap:
             self._day_head = 0
 
 
-class SecondBucket:
-    """At most 1.2 x the rate in any second, at most the rate in any ten, counting begins.
+# A step of time small enough to cost nothing and coarse enough that sums of it are exact at 2e9 seconds since 1970.
+_TICKS = 2.0**20
 
-    A token bucket lets through `burst + rate * t` in t seconds. With burst 0.2 R and refill 0.98 R that is 1.18 R in one second and
-    10 R in ten, so the promise holds without keeping a list of times.
+
+class SecondBucket:
+    """Begins of a provider with R a second: at most 10 R in any ten seconds, at most 1.2 R in any one (or the next whole number above R).
+
+    One begin every `T` seconds, up to `b` at once after a pause (GCRA), lets through b - 1 + ceil(t / T) in any t seconds. With b = 0.2 R
+    and T chosen so that the ten seconds come out at 10 R, the second comes out below 1.2 R, without keeping a list of times.
     """
 
-    __slots__ = ("_at", "_burst", "_refill", "_tokens")
+    __slots__ = ("_ahead", "_every", "_next")
 
     def __init__(self, per_second: float) -> None:
-        self._burst = max(1.0, 0.2 * per_second)
-        self._refill = max(per_second - self._burst / 10, per_second / 2)
-        self._tokens = self._burst
-        self._at = -inf
+        in_ten = max(1, floor(10 * per_second + _HAIR))
+        burst = max(1, floor(0.2 * per_second + _HAIR))
+        self._every = ceil(10 / (in_ten - burst + 1) * _TICKS) / _TICKS
+        self._ahead = (burst - 1) * self._every
+        self._next = -inf
 
     def free_at(self, now: float) -> float:
         """When one more may begin."""
-        self._fill(now)
-        # A token is whole a hair below 1: sums of refills do not meet 1.0 exactly.
-        return now if self._tokens >= 1 - 1e-9 else now + (1 - self._tokens) / self._refill
+        at = self._next - self._ahead
+        return at if at > now else now
 
     def take(self, now: float) -> None:
         """Count one begin."""
-        self._fill(now)
-        self._tokens -= 1
+        self._next = (self._next if self._next > now else now) + self._every
 
     def drain(self, now: float) -> None:
         """Start empty: after a restart the last second's use is not known exactly."""
-        self._at, self._tokens = now, 0.0
-
-    def _fill(self, now: float) -> None:
-        if now > self._at:
-            self._tokens = min(self._burst, self._tokens + (now - self._at) * self._refill)
-            self._at = now
+        self._next = now + self._ahead + self._every
 
 
 class MonthBudget:
-    """What a plan pays for in a calendar month, UTC. A request counts from its begin and stays counted unless it never left."""
+    """What a plan pays for in a calendar month, UTC. A request counts from its begin, whatever became of it."""
 
-    __slots__ = ("_month", "_next", "per_month", "used")
+    __slots__ = ("_next", "_since", "per_month", "used")
 
     def __init__(self, per_month: int) -> None:
         self.per_month = per_month
         self.used = 0
-        self._month = (0, 0)
+        self._since = -inf
         self._next = -inf
 
     def restore(self, now: float, used: int) -> None:
@@ -207,6 +243,11 @@ class MonthBudget:
         self._turn(now)
         self.used += 1
 
+    def give_back(self, taken_at: float) -> None:
+        """Undo a `take`: the request was never made. One of a month that is over gives nothing to this one."""
+        if taken_at >= self._since:
+            self.used -= 1
+
     def free_at(self, now: float) -> float:
         """`now`, or the first second of the next month."""
         self._turn(now)
@@ -216,22 +257,10 @@ class MonthBudget:
         if now < self._next:
             return
         day = datetime.fromtimestamp(now, UTC)
-        month = (day.year, day.month)
-        following = datetime(day.year + day.month // 12, day.month % 12 + 1, 1, tzinfo=UTC)
-        self._next = following.timestamp()
-        if month != self._month:
-            self._month = month
-            self.used = 0
+        self._since = datetime(day.year, day.month, 1, tzinfo=UTC).timestamp()
+        self._next = datetime(day.year + day.month // 12, day.month % 12 + 1, 1, tzinfo=UTC).timestamp()
+        self.used = 0
 
 
-def _whole(limit: int | None) -> float:
-    return inf if limit is None else float(limit)
-
-
-def _share(limit: int | None, share: float) -> float:
-    # 1e-9: 0.9 * 10 is 9.000000000000002 on one side and 8.999999999999998 on the other; neither may cost a place.
-    return inf if limit is None else float(floor(limit * share + 1e-9))
-
-
-def _scaled(limit: float, share: float) -> float:
-    return limit if limit == inf else float(floor(limit * share + 1e-9))
+def _part(limit: float, share: float) -> float:
+    return limit if limit == inf or share == 1.0 else floor(limit * share + _HAIR)

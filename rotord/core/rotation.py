@@ -12,25 +12,37 @@ from __future__ import annotations
 
 from heapq import heapify, heappop, heappush, heapreplace
 from math import inf
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
-_READY, _PARKED, _OUT = range(3)
+# How many members one question wakes at most: a thousand domains whose hour ends in the same second must not stall the loop.
+WAKE_AT_MOST = 256
+_NOWHERE = -1.0
 
 
 class Member(Generic[T]):
-    """One place in a ring. Made by `StrideRing.add`; `item` is whatever takes the turn."""
+    """One place in a ring. Made by `StrideRing.add`; `item` is whatever takes the turn.
 
-    __slots__ = ("item", "number", "pass_", "place", "until", "weight")
+    `until` is -inf unless it is parked. Its one valid entry among the ready is that with `key`, which `pass_` may have outrun.
+    """
 
-    def __init__(self, item: T, weight: float, pass_: float, number: int) -> None:
+    __slots__ = ("item", "key", "number", "pass_", "stride", "until")
+
+    def __init__(self, item: T, stride: float, pass_: float, number: int) -> None:
         self.item = item
-        self.weight = weight
+        self.stride = stride
         self.pass_ = pass_
         self.number = number
+        self.key = _NOWHERE
         self.until = -inf
-        self.place = _READY
+
+    def charge(self) -> None:
+        """Make it pay for a turn, whether rotation gave it or a pin did."""
+        self.pass_ += self.stride
+
+
+Entry: TypeAlias = tuple[float, int, Member[T]]
 
 
 class StrideRing(Generic[T]):
@@ -40,8 +52,8 @@ class StrideRing(Generic[T]):
 
     def __init__(self) -> None:
         self.virtual = 0.0
-        self._ready: list[tuple[float, int, Member[T]]] = []
-        self._asleep: list[tuple[float, int, Member[T]]] = []
+        self._ready: list[Entry[T]] = []
+        self._asleep: list[Entry[T]] = []
         self._next_number = 0
         self._size = 0
 
@@ -49,90 +61,100 @@ class StrideRing(Generic[T]):
         return self._size
 
     def add(self, item: T, weight: float, used: float = 0.0) -> Member[T]:
-        """Give `item` a place. `used` turns were taken before (the ledger's), so that a rebuilt ring goes on where it stopped."""
+        """Give `item` a place. `used` turns were taken before, so that a rebuilt ring goes on where it stopped."""
         self._next_number += 1
-        pass_ = max(self.virtual, (used + 0.5) / weight)
-        member = Member(item, weight, pass_, self._next_number)
-        heappush(self._ready, (member.pass_, member.number, member))
         self._size += 1
+        member = Member(item, 1 / weight, max(self.virtual, (used + 0.5) / weight), self._next_number)
+        self._enter(member)
         return member
 
     def remove(self, member: Member[T]) -> None:
         """Take a member out for good. Its entry goes when it is met."""
-        if member.place != _OUT:
-            member.place = _OUT
+        if member.key != _NOWHERE or member.until > -inf:
+            member.key, member.until = _NOWHERE, -inf
             self._size -= 1
 
     def first(self, now: float) -> Member[T] | None:
         """The member whose turn it is, or None when all are parked (then `next_at` says until when)."""
-        self._wake(now)
-        ready = self._ready
-        while ready:
-            pass_, number, member = ready[0]
-            if member.place != _READY:
-                heappop(ready)
-            elif pass_ < member.pass_:
-                heapreplace(ready, (member.pass_, number, member))
-            else:
-                return member
-        return None
-
-    def charge(self, member: Member[T]) -> None:
-        """Make a member pay for a turn, whether rotation gave it or a pin did."""
-        self.virtual = max(self.virtual, min(member.pass_, self._lowest()))
-        member.pass_ += 1 / member.weight
+        if self._asleep and self._asleep[0][0] <= now:
+            self._wake(now)
+        return self._head()
 
     def refund(self, member: Member[T]) -> None:
         """Take a turn back that came to nothing (the row was gone at begin)."""
-        member.pass_ = max(0.0, member.pass_ - 1 / member.weight)
-        if member.place == _READY:
-            heappush(self._ready, (member.pass_, member.number, member))
-            if len(self._ready) > 2 * self._size + 64:
-                self._rebuild()
+        self._move(member, max(0.0, member.pass_ - member.stride))
 
     def park(self, member: Member[T], until: float) -> None:
-        """Take the member that `first` just gave out of the turns until a time; `inf` = until `free`."""
-        if member.place == _READY:
-            if self._ready and self._ready[0][2] is member:
-                heappop(self._ready)
-            member.place = _PARKED
+        """Take a member out of the turns until a time; `inf` = until `free`."""
+        member.key = _NOWHERE
         member.until = until
         if until < inf:
             heappush(self._asleep, (until, member.number, member))
             if len(self._asleep) > 2 * self._size + 64:
-                self._asleep = [entry for entry in self._asleep if entry[2].place == _PARKED and entry[2].until == entry[0]]
+                # By number: one that was freed and parked again until the same time has two entries that look valid.
+                self._asleep = list({entry[1]: entry for entry in self._asleep if entry[2].until == entry[0]}.values())
                 heapify(self._asleep)
 
     def free(self, member: Member[T]) -> None:
         """Bring a parked member back before its time: a place was given back, a limit raised, a person resumed it."""
-        if member.place == _PARKED:
+        if member.until > -inf:
             self._return(member)
 
     def next_at(self) -> float:
-        """When the next parked member comes back; `inf` when only `free` can bring one."""
+        """When it has a member to give: -inf at once, a time, or `inf` when only `free` can bring one."""
+        if self._head() is not None:
+            return -inf
         asleep = self._asleep
-        while asleep and (asleep[0][2].place != _PARKED or asleep[0][2].until != asleep[0][0]):
+        while asleep and asleep[0][2].until != asleep[0][0]:
             heappop(asleep)
         return asleep[0][0] if asleep else inf
 
     def reweigh(self, member: Member[T], weight: float) -> None:
-        """Change a weight; what was paid stays paid."""
-        member.weight = weight
+        """Change a weight; the turns it has to wait stay the same in number."""
+        stride = 1 / weight
+        if stride != member.stride:
+            ahead = max(0.0, member.pass_ - self.virtual)
+            self._move(member, self.virtual + ahead * (stride / member.stride))
+            member.stride = stride
+
+    def _head(self) -> Member[T] | None:
+        ready = self._ready
+        while ready:
+            key, number, member = ready[0]
+            if key != member.key:
+                heappop(ready)
+            elif key < member.pass_:
+                member.key = member.pass_
+                heapreplace(ready, (member.pass_, number, member))
+            else:
+                if key > self.virtual:
+                    self.virtual = key
+                return member
+        return None
 
     def _wake(self, now: float) -> None:
-        while self.next_at() <= now:
-            self._return(heappop(self._asleep)[2])
+        self._head()  # The present, for those who come back, is where the others stand.
+        asleep = self._asleep
+        for _ in range(WAKE_AT_MOST):
+            if not asleep or asleep[0][0] > now:
+                return
+            until, _, member = heappop(asleep)
+            if until == member.until:
+                self._return(member)
 
     def _return(self, member: Member[T]) -> None:
-        member.place = _READY
         member.until = -inf
         member.pass_ = max(member.pass_, self.virtual)
+        self._enter(member)
+
+    def _move(self, member: Member[T], pass_: float) -> None:
+        member.pass_ = pass_
+        if pass_ < member.key:
+            self._enter(member)
+
+    def _enter(self, member: Member[T]) -> None:
+        member.key = member.pass_
         heappush(self._ready, (member.pass_, member.number, member))
-
-    def _lowest(self) -> float:
-        return self._ready[0][0] if self._ready else inf
-
-    def _rebuild(self) -> None:
-        members = {number: member for _, number, member in self._ready if member.place == _READY}
-        self._ready = [(member.pass_, number, member) for number, member in members.items()]
-        heapify(self._ready)
+        if len(self._ready) > 2 * self._size + 64:
+            self._ready = list({entry[1]: entry for entry in self._ready if entry[2].key == entry[0]}.values())
+            heapify(self._ready)

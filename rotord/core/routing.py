@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from rotord.core.model import ProviderLimits
 
+# A provider knows no kinds: all of its limits are open to either.
+_ANY = Kind.TRANSACTIONAL
+
 
 class ProviderGate:
     """One configured provider: its limits, whether a person paused it, and the slots that are ready."""
@@ -35,7 +38,7 @@ class ProviderGate:
         """When its limits let one more request begin, slots aside; `inf` while paused or while only a settled attempt can open it."""
         if self.paused:
             return inf
-        at = self.cap.free_at(now, Kind.TRANSACTIONAL)
+        at = self.cap.free_at(now, _ANY)
         if self.month is not None:
             at = max(at, self.month.free_at(now))
         if self.bucket is not None:
@@ -55,11 +58,11 @@ class ProviderGate:
         if self.month is not None:
             self.month.take(now)
 
-    def give_back(self) -> None:
-        """Undo `take`: the message did not begin. The second's token is spent; it comes back by itself."""
+    def give_back(self, taken_at: float) -> None:
+        """Undo `take`: the message did not begin. The second's token comes back by itself, the slot with the engine's next count."""
         self.cap.release()
         if self.month is not None:
-            self.month.used -= 1
+            self.month.give_back(taken_at)
 
 
 class Route:
@@ -73,22 +76,25 @@ class Route:
 
     def pick(self, now: float) -> ProviderGate | None:
         """The open provider whose turn it is, the earlier one in the domain's list on a tie; None when none is open."""
-        best = -1
-        for index, gate in enumerate(self.gates):
-            if gate.is_open(now) and (best < 0 or self._passes[index] < self._passes[best]):
-                best = index
-        return self.gates[best] if best >= 0 else None
+        best: ProviderGate | None = None
+        lowest = inf
+        for gate, pass_ in zip(self.gates, self._passes, strict=True):
+            if pass_ < lowest and gate.is_open(now):
+                best, lowest = gate, pass_
+        return best
 
     def charge(self, gate: ProviderGate) -> None:
         """Count a turn. One that was closed does not catch up: its virtual time follows the lowest open one."""
+        if len(self.gates) == 1 or gate not in self.gates:
+            return
         index = self.gates.index(gate)
         turn = self._passes[index]
         self._passes = [max(own, turn) for own in self._passes]
         self._passes[index] += 1 / gate.limits.weight
 
-    def is_open(self, now: float) -> bool:
-        """True when some provider could take a message now."""
-        return any(gate.is_open(now) for gate in self.gates)
+    def open_gates(self, now: float) -> list[ProviderGate]:
+        """Those that could take a message now."""
+        return [gate for gate in self.gates if gate.is_open(now)]
 
     def opens_at(self, now: float) -> float:
         """The earliest time at which the limits of some provider open; `inf` when slots, a pause or nothing else can open it."""

@@ -1,30 +1,33 @@
 """The fleet as the pool keeps it: each client, domain and address with its caps, its pace and its places in the rings.
 
-Owned by `SenderPool`, which is the only door; nothing here is shared with anybody else.
+Owned by `SenderPool`, which is the only door; nothing here is shared with anybody else. What a decision asks of a value again and
+again (is it active, until when does it rest, what does it weigh) is worked out when the value is put.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from rotord.core.limits import RollingCap
 from rotord.core.model import Health, Kind, Pacing, Status
 from rotord.core.pacing import Pacer
 from rotord.core.rotation import Member, StrideRing
 from rotord.core.window import ALWAYS, WindowClock, parse_window
 
 if TYPE_CHECKING:
+    from rotord.core.limits import RollingCap
     from rotord.core.model import Address, Client, Domain
     from rotord.core.routing import Route
 
 # A domain whose hour or day is this full hands its turns over to the others, while they have room (deliverability: 90 %).
 NEAR_LIMIT = 0.9
+_BULK = Kind.BULK
 # The quota an address without limits weighs in the rotation: a usual day of a warm address.
 USUAL_DAY = 40.0
+# How many blocked ones a decision passes over in one ring; the rest waits for the next, so that none stalls the loop.
+LOOKS = 32
 HEALTH_WEIGHT = {Health.HEALTHY: 1.0, Health.SUSPICIOUS: 1.0, Health.PROBATION: 0.25, Health.COOLING: 1.0, Health.DISABLED: 1.0}
 
 
@@ -54,8 +57,7 @@ class Gate(StrEnum):
     READY = "ready"
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """Nothing may begin: for what, on whose account, until when (`inf`: until something happens that no clock knows)."""
 
     gate: Gate
@@ -106,10 +108,11 @@ class Pace:
 class ClientState:
     """A client with its cap, its window and its pace. `fault` says why its bulk mail cannot be timed, if so; then it waits."""
 
-    __slots__ = ("cap", "clock", "fault", "pace", "paced", "value")
+    __slots__ = ("alike", "cap", "clock", "domains", "fault", "is_active", "pace", "paced", "timed", "value")
 
-    def __init__(self, value: Client) -> None:
-        self.cap = RollingCap()
+    def __init__(self, value: Client, cap: RollingCap) -> None:
+        self.cap = cap
+        self.domains: dict[str, DomainState] = {}
         self.put(value)
 
     def put(self, value: Client) -> None:
@@ -119,17 +122,21 @@ class ClientState:
         self.clock, self.fault = _clock(value)
         self.paced = value.pacing is Pacing.EVEN
         self.pace = make_pace(f"client/{value.slug}", value.per_hour, value.per_day, self)
+        self.is_active = value.status is Status.ACTIVE
+        self.timed = value.sending_window is not None or self.fault != ""
+        # Below the client, bulk and transactional mail meet the same gates, so one set of rings serves both.
+        self.alike = not self.paced and value.transactional_reserve == 0
 
 
 class AddressState:
-    """A sender address: cap, pace, and one place in its domain's ring for each kind of mail."""
+    """A sender address: cap, pace, and a member in each of its domain's places (none: it is gone)."""
 
-    __slots__ = ("cap", "domain", "members", "pace", "value")
+    __slots__ = ("cap", "domain", "members", "pace", "rests_until", "value", "weight")
 
-    def __init__(self, value: Address, domain: DomainState) -> None:
-        self.cap = RollingCap()
-        self.members: dict[Kind, Member[AddressState]] = {}
+    def __init__(self, value: Address, domain: DomainState, cap: RollingCap) -> None:
+        self.cap = cap
         self.domain = domain
+        self.members: tuple[Member[AddressState], ...] = ()
         self.put(value)
 
     def put(self, value: Address) -> None:
@@ -138,41 +145,122 @@ class AddressState:
         client = self.domain.client
         self.cap.set_limits(value.per_hour, value.per_day, client.value.transactional_reserve)
         self.pace = make_pace(f"address/{value.email}", value.per_hour, value.per_day, client)
+        self.rests_until = _stopped_until(value)
+        # Today's quota times health.
+        self.weight = _quota(value.per_hour, value.per_day, USUAL_DAY) * HEALTH_WEIGHT[value.health]
 
-    @property
-    def weight(self) -> float:
-        """Today's quota times health."""
-        return _quota(self.value.per_hour, self.value.per_day, USUAL_DAY) * HEALTH_WEIGHT[self.value.health]
-
-    @property
-    def share(self) -> float:
-        """What it adds to its domain's quota."""
-        return self.weight if self.value.status is Status.ACTIVE else 0.0
+    def enter(self) -> None:
+        """Take a turn in each place of its domain."""
+        self.members = tuple(place.addresses.add(self, self.weight, self.cap.used_day) for place in self.domain.places)
 
     def open_at(self, now: float, kind: Kind) -> float:
         """When this address itself may begin a message of `kind`."""
-        if self.value.status is not Status.ACTIVE:
-            return inf
-        at = max(resting_until(self.value.health, self.value.health_until), self.cap.free_at(now, kind))
-        if kind is Kind.BULK and self.pace is not None:
+        at = self.cap.free_at(now, kind)
+        if self.rests_until > at:
+            at = self.rests_until
+        if self.pace is not None and kind is _BULK:
             at = max(at, self.pace.opens_at(now))
-        return max(at, now)
+        return at
+
+
+class Place:
+    """A domain's place in the turns of its pool, for all kinds of mail that meet the same gates, and the turns of its addresses.
+
+    `late` is there once the domain was met near its limits: its place among those whose turn comes when nobody else can.
+    """
+
+    __slots__ = ("_fresh_ring", "_late_ring", "addresses", "domain", "fresh", "late")
+
+    def __init__(self, domain: DomainState, fresh_ring: StrideRing[Place], late_ring: StrideRing[Place]) -> None:
+        self.domain = domain
+        self.addresses: StrideRing[AddressState] = StrideRing()
+        self._fresh_ring = fresh_ring
+        self._late_ring = late_ring
+        self.fresh: Member[Place] | None = None
+        self.late: Member[Place] | None = None
+
+    def weigh(self, weight: float) -> None:
+        """Come into the turns, change the share of them, or leave when there is no address; and be looked at again."""
+        if not self.domain.addresses:
+            self.leave()
+        elif self.fresh is None:
+            self.fresh = self._fresh_ring.add(self, weight, self.domain.cap.used_day)
+        else:
+            self._fresh_ring.reweigh(self.fresh, weight)
+            if self.late is not None:
+                self._late_ring.reweigh(self.late, weight)
+            self.free()
+
+    def leave(self) -> None:
+        """Have no more turns."""
+        self.be_fresh()
+        if self.fresh is not None:
+            self._fresh_ring.remove(self.fresh)
+            self.fresh = None
+
+    def be_late(self) -> None:
+        """Take a place among the late ones, at the same point of the turns."""
+        if self.late is None and self.fresh is not None:
+            stride = self.fresh.stride
+            self.late = self._late_ring.add(self, 1 / stride, self.fresh.pass_ / stride - 0.5)
+
+    def be_fresh(self) -> None:
+        """Leave the late ones."""
+        if self.late is not None:
+            self._late_ring.remove(self.late)
+            self.late = None
+
+    def charge(self) -> None:
+        """Pay for a turn."""
+        if self.fresh is not None:
+            self.fresh.charge()
+        if self.late is not None:
+            self.late.charge()
+
+    def refund(self) -> None:
+        """Take a turn back that came to nothing."""
+        if self.fresh is not None:
+            self._fresh_ring.refund(self.fresh)
+        if self.late is not None:
+            self._late_ring.refund(self.late)
+
+    def free(self) -> None:
+        """Be looked at before the time."""
+        if self.fresh is not None:
+            self._fresh_ring.free(self.fresh)
+        if self.late is not None:
+            self._late_ring.free(self.late)
+
+    def free_if_no_time_is_known(self) -> None:
+        """Be looked at because something was settled, if only that could open it."""
+        if self.fresh is not None and self.fresh.until == inf:
+            self._fresh_ring.free(self.fresh)
+        if self.late is not None and self.late.until == inf:
+            self._late_ring.free(self.late)
+
+    def first_address(self, kind: Kind, now: float) -> AddressState | None:
+        """The address whose turn it is; what is blocked is parked on the way, at most LOOKS of them in one go."""
+        ring = self.addresses
+        for _ in range(LOOKS):
+            member = ring.first(now)
+            if member is None:
+                break
+            until = member.item.open_at(now, kind)
+            if until <= now:
+                return member.item
+            ring.park(member, until)
+        return None
 
 
 class DomainState:
-    """A sending domain: cap, pace, route, and the rings of its addresses.
+    """A sending domain: cap, pace, route, addresses, and one place for each set of gates (none: it has no address, or is gone)."""
 
-    It has two places a kind in its pool's rings: in the first it is met while below 90 % of its limits, in the second until they are used.
-    """
+    __slots__ = ("addresses", "cap", "client", "pace", "places", "rests_until", "route", "value")
 
-    __slots__ = ("addresses", "cap", "client", "members", "pace", "quota", "rings", "route", "value")
-
-    def __init__(self, value: Domain, client: ClientState, route: Route) -> None:
-        self.cap = RollingCap()
+    def __init__(self, value: Domain, client: ClientState, route: Route, cap: RollingCap) -> None:
+        self.cap = cap
         self.addresses: dict[str, AddressState] = {}
-        self.quota = 0.0  # the sum of its addresses' shares
-        self.rings: dict[Kind, StrideRing[AddressState]] = {kind: StrideRing() for kind in Kind}
-        self.members: dict[Kind, list[Member[DomainState]]] = {kind: [] for kind in Kind}
+        self.places: tuple[Place, ...] = ()
         self.put(value, client, route)
 
     def put(self, value: Domain, client: ClientState, route: Route) -> None:
@@ -180,20 +268,21 @@ class DomainState:
         self.value, self.client, self.route = value, client, route
         self.cap.set_limits(value.per_hour, value.per_day, client.value.transactional_reserve)
         self.pace = make_pace(f"domain/{value.name}", value.per_hour, value.per_day, client)
+        self.rests_until = _stopped_until(value)
 
-    @property
-    def weight(self) -> float:
+    def weigh(self) -> float:
         """What its addresses may send a day together, at most what it may itself."""
-        return max(1e-6, min(self.quota, _quota(self.value.per_hour, self.value.per_day, inf)))
+        quota = sum(address.weight for address in self.addresses.values() if address.value.status is Status.ACTIVE)
+        return max(1e-6, min(quota, _quota(self.value.per_hour, self.value.per_day, inf)))
 
     def open_at(self, now: float, kind: Kind, share: float = 1.0) -> float:
         """When the domain itself (its addresses aside) may begin a message of `kind`, with `share` of its limits."""
-        if self.value.status is not Status.ACTIVE:
-            return inf
-        at = max(resting_until(self.value.health, self.value.health_until), self.cap.free_at(now, kind, share))
-        if kind is Kind.BULK and self.pace is not None:
+        at = self.cap.free_at(now, kind, share)
+        if self.rests_until > at:
+            at = self.rests_until
+        if self.pace is not None and kind is _BULK:
             at = max(at, self.pace.opens_at(now))
-        return max(at, now)
+        return at
 
 
 def resting_until(health: Health, until: float | None) -> float:
@@ -212,6 +301,10 @@ def make_pace(key: str, per_hour: int | None, per_day: int | None, client: Clien
     if not client.paced or (per_hour is None and per_day is None):
         return None
     return Pace(Pacer(key, per_hour, per_day, client.clock))
+
+
+def _stopped_until(value: Address | Domain) -> float:
+    return resting_until(value.health, value.health_until) if value.status is Status.ACTIVE else inf
 
 
 def _clock(client: Client) -> tuple[WindowClock, str]:
