@@ -94,12 +94,13 @@ class Begin:
 
 
 class Verdict(StrEnum):
-    """What the begin statement found: begun, or ended there and then."""
+    """What the begin statement found: begun, ended there and then, or behind another message of its thread."""
 
     SENDING = "sending"
     CANCELLED = "cancelled"
     SUPPRESSED = "suppressed"
     EXPIRED = "expired"
+    WAITING = "waiting"
 
 
 class Next(StrEnum):

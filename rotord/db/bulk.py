@@ -177,7 +177,7 @@ WITH chosen AS MATERIALIZED (
     AND ($2::text IS NULL OR q.client = $2)
     AND ($3::text IS NULL OR q.campaign = $3)
     AND ($4::timestamptz IS NULL OR (SELECT o.created_at FROM rotord.outbox AS o WHERE o.id = q.id) >= $4)
-    AND NOT q.cancelled
+    AND (q.state NOT IN ('sending', 'uncertain') OR (SELECT o.cancelled_at FROM rotord.outbox AS o WHERE o.id = q.id) IS NULL)
 )
 SELECT v.id, v.client, v.campaign, v.recipient, v.status, v.attempts, v.last_error, (SELECT count(*) FROM chosen) AS total
 FROM (SELECT id FROM chosen ORDER BY id LIMIT $5) AS first
@@ -200,7 +200,7 @@ WITH chosen AS (
     AND ($2::text IS NULL OR q.client = $2)
     AND ($3::text IS NULL OR q.campaign = $3)
     AND ($4::timestamptz IS NULL OR (SELECT o.created_at FROM rotord.outbox AS o WHERE o.id = q.id) >= $4)
-    AND NOT q.cancelled
+    AND (q.state NOT IN ('sending', 'uncertain') OR (SELECT o.cancelled_at FROM rotord.outbox AS o WHERE o.id = q.id) IS NULL)
   ORDER BY q.id
   LIMIT $6
 ), cancelled AS (

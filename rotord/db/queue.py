@@ -104,20 +104,24 @@ WITH fence AS MATERIALIZED (
                 $11::float8[])
       AS w (id, attempt, address, domain, client, provider, timeout_s, message_id, began_at)
 ), locked AS MATERIALIZED (
-  SELECT q.id, q.client, q.kind, q.recipient, q.cancelled, q.expires_at, q.attempts, q.thread_key, q.message_id, q.last_error
+  SELECT q.id, q.client, q.kind, q.recipient, q.expires_at, q.attempts, q.thread_key, q.message_id, q.last_error
     FROM rotord.queue q
    WHERE EXISTS (SELECT FROM fence) AND q.id = ANY ($3::bigint[]) AND q.state || '' = 'queued'
      FOR UPDATE OF q SKIP LOCKED
 ), judged AS MATERIALIZED (
   SELECT l.*, w.attempt, w.address, w.domain, w.provider, w.timeout_s, w.message_id AS new_message_id,
          least(to_timestamp(w.began_at), statement_timestamp()) AS began_at,
-         CASE WHEN l.cancelled THEN 'cancelled'
+         CASE WHEN EXISTS (SELECT FROM rotord.outbox o WHERE o.id = l.id AND o.cancelled_at IS NOT NULL) THEN 'cancelled'
               WHEN l.expires_at <= clock_timestamp() THEN 'expired'
               WHEN EXISTS (
                 SELECT FROM rotord.suppressions s
                  WHERE lower(s.recipient) = l.recipient
                    AND (s.client IS NULL OR s.client = l.client)
                    AND (l.kind = 'bulk' OR s.reason IN ('hard_bounce', 'manual'))) THEN 'suppressed'
+              WHEN l.thread_key IS NOT NULL AND EXISTS (
+                SELECT FROM rotord.queue e
+                 WHERE e.client = l.client AND e.thread_key = l.thread_key AND e.id <> l.id
+                   AND (e.state = 'sending' OR e.id < l.id AND e.state <> 'uncertain')) THEN 'waiting'
               ELSE 'sending' END AS verdict
     FROM locked l
     JOIN want w USING (id)
@@ -139,15 +143,20 @@ WITH fence AS MATERIALIZED (
     FROM judged j
    WHERE j.verdict = 'sending' AND j.thread_key IS NOT NULL
   ON CONFLICT (client, thread_key) DO UPDATE SET sender = excluded.sender, updated_at = clock_timestamp()
+), held_back AS (
+  UPDATE rotord.queue q
+     SET state = 'waiting'
+    FROM judged j
+   WHERE j.verdict = 'waiting' AND q.id = j.id
 ), gone AS (
   DELETE FROM rotord.queue q
    USING judged j
-   WHERE j.verdict <> 'sending' AND q.id = j.id
+   WHERE j.verdict NOT IN ('sending', 'waiting') AND q.id = j.id
 ), ended AS (
   INSERT INTO rotord.message_state (id, client, status, message_id, attempts, last_error)
   SELECT j.id, j.client, j.verdict, j.message_id, j.attempts, j.last_error
     FROM judged j
-   WHERE j.verdict <> 'sending'
+   WHERE j.verdict NOT IN ('sending', 'waiting')
 )
 SELECT j.id, j.verdict
   FROM fence

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SETTLE = """
 WITH done AS MATERIALIZED (
-  SELECT *
+  SELECT d.*, EXISTS (SELECT FROM rotord.outbox o WHERE o.id = d.id AND o.cancelled_at IS NOT NULL) AS cancelled
     FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::float8[],
                 $9::text[], $10::float8[], $11::text[])
       AS d (attempt, id, outcome, blame, code, reply, provider_message_id, finished_at, next, due_at, pin)
@@ -32,7 +32,7 @@ WITH done AS MATERIALIZED (
   DELETE FROM rotord.queue q
    USING done d
    WHERE q.id = d.id AND q.attempt = d.attempt AND q.state IN ('sending', 'uncertain')
-     AND (d.next IN ('sent', 'failed') OR d.next = 'retry' AND q.cancelled)
+     AND (d.next IN ('sent', 'failed') OR d.next = 'retry' AND d.cancelled)
   RETURNING q.id, q.client, q.thread_key, q.message_id, q.attempts, q.attempt, d.next, d.code, d.reply, d.provider_message_id, d.finished_at
 ), state AS (
   INSERT INTO rotord.message_state
@@ -48,7 +48,7 @@ WITH done AS MATERIALIZED (
          pin = CASE WHEN d.pin = '' OR q.pin <> '' THEN q.pin ELSE d.pin END,
          pin_kind = CASE WHEN d.pin = '' OR q.pin <> '' THEN q.pin_kind ELSE 'retry' END
     FROM done d
-   WHERE q.id = d.id AND q.attempt = d.attempt AND q.state IN ('sending', 'uncertain') AND d.next = 'retry' AND NOT q.cancelled
+   WHERE q.id = d.id AND q.attempt = d.attempt AND q.state IN ('sending', 'uncertain') AND d.next = 'retry' AND NOT d.cancelled
 ), unsure AS (
   UPDATE rotord.queue q
      SET state = 'uncertain', last_error = d.reply
@@ -92,24 +92,35 @@ async def settle(db: Executor, settlements: Sequence[Settlement]) -> None:
 
 
 PROMOTE = """
+WITH heads AS (
+  SELECT head.id, t.sender
+    FROM unnest($1::text[], $2::text[]) AS w (client, thread_key)
+   CROSS JOIN LATERAL (
+     SELECT id, state
+       FROM rotord.queue
+      WHERE client = w.client AND thread_key = w.thread_key AND state <> 'uncertain'
+      ORDER BY id
+      LIMIT 1) head
+    LEFT JOIN rotord.threads t ON t.client = w.client AND t.thread_key = w.thread_key
+   WHERE head.state = 'waiting'
+), free AS (
+  SELECT id
+    FROM rotord.queue
+   WHERE id = ANY (ARRAY(SELECT id FROM heads)) AND state = 'waiting'
+     FOR UPDATE SKIP LOCKED
+)
 UPDATE rotord.queue q
    SET state = CASE WHEN q.due_at > clock_timestamp() THEN 'scheduled' ELSE 'queued' END,
-       pin = CASE WHEN q.pin_kind = 'sender' THEN q.pin ELSE coalesce(t.sender, q.pin) END,
-       pin_kind = CASE WHEN q.pin_kind = 'sender' THEN 'sender' WHEN t.sender IS NULL THEN q.pin_kind ELSE 'thread' END
-  FROM unnest($1::text[], $2::text[]) AS w (client, thread_key)
- CROSS JOIN LATERAL (
-   SELECT id, state
-     FROM rotord.queue
-    WHERE client = w.client AND thread_key = w.thread_key AND state <> 'uncertain'
-    ORDER BY id
-    LIMIT 1) head
-  LEFT JOIN rotord.threads t ON t.client = w.client AND t.thread_key = w.thread_key
- WHERE q.id = head.id AND head.state = 'waiting' AND q.state = 'waiting'
+       pin = CASE WHEN q.pin_kind = 'sender' THEN q.pin ELSE coalesce(h.sender, q.pin) END,
+       pin_kind = CASE WHEN q.pin_kind = 'sender' THEN 'sender' WHEN h.sender IS NULL THEN q.pin_kind ELSE 'thread' END
+  FROM heads h
+  JOIN free USING (id)
+ WHERE q.id = h.id
 """
 
 
 async def promote(db: Executor, clients: Sequence[str], thread_keys: Sequence[str]) -> None:
-    """Let the first message of each thread go, if it waits behind nothing any more."""
+    """Let the first message of each thread go, if it waits behind nothing any more. One that an app has locked waits for the next look."""
     await db.execute(PROMOTE, clients, thread_keys)
 
 

@@ -41,7 +41,7 @@ class Resolved:
 
 FIND: Final = """
 SELECT q.id, q.client, q.campaign, o.recipient, a.address AS sender, a.provider, a.began_at, a.code, a.reply, q.message_id,
-       o.on_uncertain, q.cancelled, clock_timestamp() - a.began_at AS age
+       o.on_uncertain, o.cancelled_at IS NOT NULL AS cancelled, clock_timestamp() - a.began_at AS age
 FROM rotord.queue AS q
 JOIN rotord.outbox AS o ON o.id = q.id
 LEFT JOIN rotord.attempts AS a ON a.id = q.attempt
@@ -99,11 +99,12 @@ ORDER BY id
 # An uncertain message holds up nobody of its thread; back in the queue it waits for the one that went on meanwhile.
 NOT_SENT: Final = """
 WITH chosen AS (
-  SELECT id, client, thread_key, attempt, attempts, message_id, last_error, cancelled
-  FROM rotord.queue
-  WHERE id = ANY($1::bigint[]) AND state = 'uncertain'
-  ORDER BY id
-  FOR UPDATE
+  SELECT q.id, q.client, q.thread_key, q.attempt, q.attempts, q.message_id, q.last_error, o.cancelled_at IS NOT NULL AS cancelled
+  FROM rotord.queue AS q
+  JOIN rotord.outbox AS o USING (id)
+  WHERE q.id = ANY($1::bigint[]) AND q.state = 'uncertain'
+  ORDER BY q.id
+  FOR UPDATE OF q
 ), settled AS (
   UPDATE rotord.attempts AS a
   SET outcome = 'not_sent', finished_at = coalesce(a.finished_at, least(a.deadline_at, clock_timestamp()))

@@ -234,7 +234,6 @@ CREATE TABLE rotord.queue (
   bytes      integer NOT NULL,                                -- about what the message will need in memory
   attempts   integer NOT NULL DEFAULT 0,
   attempt    bigint,                                          -- the newest attempt
-  cancelled  boolean NOT NULL DEFAULT false,                  -- called back while on the wire
   thread_key text COLLATE "C",
   expires_at timestamptz,
   first_at   timestamptz,                                     -- when the first attempt began: retry_for_seconds counts from it
@@ -420,18 +419,16 @@ $$;
 CREATE TRIGGER outbox_inserted AFTER INSERT ON rotord.outbox
   REFERENCING NEW TABLE AS inserted FOR EACH STATEMENT EXECUTE FUNCTION rotord.outbox_inserted();
 
--- A message is called back: what is not on the wire leaves the queue, and the next of its thread takes its place; what may be with
--- its provider is marked. The row lock comes first, so that a begin and a cancel see each other's end.
+-- A message is called back: what is not on the wire leaves the queue, and the next of its thread takes its place. What may be with
+-- its provider is not touched, not even locked, or an app's open transaction would hold up the recording of its answer: settling and the
+-- next begin read cancelled_at themselves.
 CREATE FUNCTION rotord.outbox_cancelled() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, rotord, pg_temp AS $$
 DECLARE
   live rotord.queue;
 BEGIN
-  SELECT * INTO live FROM rotord.queue WHERE id = NEW.id FOR UPDATE;
-  IF live.state IN ('sending', 'uncertain') THEN
-    UPDATE rotord.queue SET cancelled = true WHERE id = live.id;
-  ELSIF live.state IS NOT NULL THEN
-    DELETE FROM rotord.queue WHERE id = live.id;
+  DELETE FROM rotord.queue WHERE id = NEW.id AND state IN ('queued', 'scheduled', 'waiting') RETURNING * INTO live;
+  IF live.id IS NOT NULL THEN
     INSERT INTO rotord.message_state (id, client, status, sender, provider, message_id, attempts, last_error)
     SELECT live.id, live.client, 'cancelled', a.address, a.provider, live.message_id, live.attempts, live.last_error
     FROM (VALUES (live.attempt)) AS newest (id)
