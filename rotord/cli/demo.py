@@ -45,7 +45,7 @@ async def _demo(arguments: Namespace) -> int:
     import asyncpg  # noqa: PLC0415 - `rotord --help` must not wait for it
 
     from rotord.cli.demo_report import document, short, show  # noqa: PLC0415
-    from rotord.demo import DemoError, Place, play  # noqa: PLC0415
+    from rotord.demo import DemoError, Place, PlaceError, play  # noqa: PLC0415
     from rotord.embedded import EmbeddedPostgresError  # noqa: PLC0415
     from rotord.fleet import FleetError  # noqa: PLC0415
 
@@ -65,7 +65,7 @@ async def _demo(arguments: Namespace) -> int:
         return INTERRUPTED
     except (DemoError, EmbeddedPostgresError, FleetError) as error:
         screen.end_line()
-        raise CommandError(str(error)) from None
+        raise CommandError(str(error), code=2 if isinstance(error, PlaceError) else 1) from None
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         screen.end_line()
         raise CommandError(f"the demo's database went away: {error}; its log is {place.directory}/postgres/server.log") from None

@@ -102,7 +102,7 @@ def _reasons(report: Report) -> Iterable[tuple[str, str]]:
     """Each status beside sent with why; all of these were found at no receiver."""
     whys = {
         "failed": "the receiver refused for good",
-        "suppressed": "the recipient had unsubscribed, complained or bounced",
+        "suppressed": "the recipient is on the suppression list",
         "expired": "too late when their turn came",
         "cancelled": "called back in time",
     }

@@ -12,9 +12,9 @@ is compared with the outbox, row by row. Prints nothing: rotord.cli.demo is its 
 """
 
 from rotord.demo.audit import Audit, Fault
-from rotord.demo.children import DemoError
+from rotord.demo.children import DemoError, PlaceError
 from rotord.demo.place import Place
 from rotord.demo.scene import Progress, Report, Screen, play
 from rotord.demo.usage import Use
 
-__all__ = ["Audit", "DemoError", "Fault", "Place", "Progress", "Report", "Screen", "Use", "play"]
+__all__ = ["Audit", "DemoError", "Fault", "Place", "PlaceError", "Progress", "Report", "Screen", "Use", "play"]

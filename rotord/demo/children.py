@@ -33,6 +33,10 @@ class DemoError(Exception):
     """The demo cannot go on, and what to do about it."""
 
 
+class PlaceError(DemoError):
+    """The directory that was given cannot be a demo's."""
+
+
 @asynccontextmanager
 async def receiver(truth: Path) -> AsyncIterator[int]:
     """Run the SMTP server, whose port this gives: most answers after 20 to 120 ms, one in a hundred after 1 to 2 s."""

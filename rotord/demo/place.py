@@ -14,7 +14,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from rotord.demo.children import DemoError
+from rotord.demo.children import PlaceError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,17 +82,19 @@ class Place:
         return self.directory / "sandbox" / "sandbox" / "truth.jsonl"
 
     def claim(self) -> bool:
-        """Make the directory or recognise it as a demo's; True if a database is kept in it. DemoError if it is anything else's."""
+        """Make the directory or recognise it as a demo's; True if a database is kept in it. PlaceError if it is anything else's."""
         mark = self.directory / "rotord-demo"
         try:
             if not mark.exists():
                 if self.directory.is_dir() and any(self.directory.iterdir()):
-                    raise DemoError(f"{self.directory} is not a demo's, and the demo empties its database: give --state a new directory")
+                    raise PlaceError(f"{self.directory} is not a demo's, and the demo empties its database: give --state a new directory")
                 self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
                 mark.write_text(_MARK)
                 return False
         except OSError as error:
-            raise DemoError(f"{self.directory} cannot be the demo's: {error.strerror}; give --state a directory you may write to") from None
+            raise PlaceError(
+                f"{self.directory} cannot be the demo's: {error.strerror}; give --state a directory you may write to"
+            ) from None
         return self.config.exists()
 
     def clear(self) -> None:
