@@ -147,24 +147,7 @@ def build_providers(settings: Settings) -> dict[str, Provider]:
     for name, config in settings.providers.items():
         match config:
             case Smtp():
-                providers[name] = SmtpProvider(
-                    SmtpConfig(
-                        name=name,
-                        host=config.host,
-                        port=config.port,
-                        tls=config.tls,
-                        username=config.username,
-                        password=config.password.get_secret_value(),
-                        connections=config.slots,
-                        ca_file=str(config.ca_file) if config.ca_file else "",
-                        hello_name=config.hello_name or socket.getfqdn(),
-                        connect_timeout_s=config.connect_timeout_seconds,
-                        command_timeout_s=config.command_timeout_seconds,
-                        final_dot_timeout_s=config.final_timeout_seconds,
-                        idle_s=config.idle_seconds,
-                        probe_max_s=config.probe_max_seconds,
-                    )
-                )
+                providers[name] = SmtpProvider(smtp_config(name, config))
             case Sandbox():
                 providers[name] = SandboxProvider(
                     SandboxConfig(
@@ -181,6 +164,26 @@ def build_providers(settings: Settings) -> dict[str, Provider]:
             case _:
                 raise StartError(f"providers.{name}.kind: {config.kind} is not in this release")
     return providers
+
+
+def smtp_config(name: str, config: Smtp) -> SmtpConfig:
+    """A relay's settings as its provider takes them."""
+    return SmtpConfig(
+        name=name,
+        host=config.host,
+        port=config.port,
+        tls=config.tls,
+        username=config.username,
+        password=config.password.get_secret_value(),
+        connections=config.slots,
+        ca_file=str(config.ca_file) if config.ca_file else "",
+        hello_name=config.hello_name or socket.getfqdn(),
+        connect_timeout_s=config.connect_timeout_seconds,
+        command_timeout_s=config.command_timeout_seconds,
+        final_dot_timeout_s=config.final_timeout_seconds,
+        idle_s=config.idle_seconds,
+        probe_max_s=config.probe_max_seconds,
+    )
 
 
 def build_preparation(settings: Settings, key: bytes) -> Preparation:
