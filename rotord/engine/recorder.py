@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 BATCH = 500
+# Replies come one by one; what comes within this time shares a commit.
+GATHER_S = 0.003
+ENOUGH = 100
 
 
 class Recorder:
@@ -58,6 +61,8 @@ class Recorder:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
+            if len(self._waiting) < ENOUGH and not self._ended:
+                await asyncio.sleep(GATHER_S)
             batch = self._waiting[:BATCH]
             await self._write(batch)
             del self._waiting[: len(batch)]
