@@ -500,10 +500,6 @@ CREATE TRIGGER domains_changed AFTER INSERT OR DELETE ON rotord.domains
   FOR EACH ROW EXECUTE FUNCTION rotord.fleet_changed('domain', '', 'name');
 CREATE TRIGGER domains_updated AFTER UPDATE ON rotord.domains
   FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION rotord.fleet_changed('domain', '', 'name');
-CREATE TRIGGER addresses_changed AFTER INSERT OR DELETE ON rotord.addresses
-  FOR EACH ROW EXECUTE FUNCTION rotord.fleet_changed('address', '', 'email');
-CREATE TRIGGER addresses_updated AFTER UPDATE ON rotord.addresses
-  FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION rotord.fleet_changed('address', '', 'email');
 CREATE TRIGGER campaigns_changed AFTER INSERT OR DELETE ON rotord.campaigns
   FOR EACH ROW EXECUTE FUNCTION rotord.fleet_changed('campaign', '/', 'client', 'name');
 CREATE TRIGGER campaigns_updated AFTER UPDATE ON rotord.campaigns
@@ -512,6 +508,38 @@ CREATE TRIGGER pauses_changed AFTER INSERT OR DELETE ON rotord.pauses
   FOR EACH ROW EXECUTE FUNCTION rotord.fleet_changed('pause', ':', 'kind', 'name');
 CREATE TRIGGER pauses_updated AFTER UPDATE ON rotord.pauses
   FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION rotord.fleet_changed('pause', ':', 'kind', 'name');
+
+-- The same for addresses, once a statement: a fleet file brings thousands of them at once.
+CREATE FUNCTION rotord.addresses_changed() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, rotord, pg_temp AS $$
+BEGIN
+  IF TG_OP = 'INSERT' THEN
+    INSERT INTO rotord.fleet_changes (kind, name)
+    SELECT 'address', n.email
+    FROM is_now AS n;
+  ELSIF TG_OP = 'DELETE' THEN
+    INSERT INTO rotord.fleet_changes (kind, name)
+    SELECT 'address', w.email
+    FROM was AS w;
+  ELSE  -- one that was renamed has no other half under either name
+    INSERT INTO rotord.fleet_changes (kind, name)
+    SELECT 'address', email
+    FROM was AS w
+    FULL JOIN is_now AS n USING (email)
+    WHERE w IS DISTINCT FROM n;
+  END IF;
+  IF FOUND THEN
+    PERFORM pg_notify('rotord_fleet', '');
+  END IF;
+  RETURN NULL;
+END
+$$;
+CREATE TRIGGER addresses_inserted AFTER INSERT ON rotord.addresses
+  REFERENCING NEW TABLE AS is_now FOR EACH STATEMENT EXECUTE FUNCTION rotord.addresses_changed();
+CREATE TRIGGER addresses_updated AFTER UPDATE ON rotord.addresses
+  REFERENCING OLD TABLE AS was NEW TABLE AS is_now FOR EACH STATEMENT EXECUTE FUNCTION rotord.addresses_changed();
+CREATE TRIGGER addresses_deleted AFTER DELETE ON rotord.addresses
+  REFERENCING OLD TABLE AS was FOR EACH STATEMENT EXECUTE FUNCTION rotord.addresses_changed();
 
 -- Rules that no CHECK can hold: a time zone that exists (all names are read from disk, so only for one no other client has), and the
 -- one spelling of a suppressed mailbox, so that a person may type it as it comes.
