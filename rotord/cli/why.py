@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from rotord.cli.arguments import add_json
 from rotord.cli.database import open_database
 from rotord.cli.errors import CommandError
 from rotord.cli.output import plural, print_json, when
+from rotord.handwritten import nearest
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace, _SubParsersAction
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     from rotord.core.explain import Finding, ProviderNews
     from rotord.core.pool import SenderPool
 
-# How many of a client's lanes are explained: the fullest ones.
+# How many of a client's lanes are explained: the fullest ones, each counted this far.
 LANES_SHOWN = 20
+COUNTED = 1000
 
 
 def register(subparsers: _SubParsersAction[ArgumentParser]) -> None:
@@ -50,19 +52,28 @@ async def _message(arguments: Namespace) -> int:
 
 
 async def _address(arguments: Namespace) -> int:
-    from rotord.core.explain import explain_address  # noqa: PLC0415
+    from rotord.core.explain import explain_address, explain_client  # noqa: PLC0415
     from rotord.core.model import Kind  # noqa: PLC0415
+    from rotord.core.pool import Lane  # noqa: PLC0415
+    from rotord.core.senders import Gate  # noqa: PLC0415
 
     email = arguments.name.lower()
     async with open_database(arguments) as session:
         pool, news, now = await _rebuild(session)
-    address = pool.addresses.get(email)
-    if address is None:
-        raise CommandError(f"there is no address {email} in the fleet")
-    cap = address.cap
-    used = f"sent {cap.used_hour}{_of(cap.per_hour)} in the last 60 minutes, {cap.used_day}{_of(cap.per_day)} in the last 24 hours"
-    finding = explain_address(address, Kind.BULK, now, news)
-    _show(arguments, f"address {email}: {used}", [finding], {"address": email, "used_hour": cap.used_hour, "used_day": cap.used_day})
+        address = pool.addresses.get(email)
+        if address is None:
+            raise CommandError(f"there is no address {email} in the fleet{nearest(email, pool.addresses)}")
+        finding = await _with_reason(session, explain_address(address, Kind.BULK, now, news))
+        if finding.gate is Gate.READY:
+            domain = address.domain.value
+            finding = await _lease_finding(session) or explain_client(pool, Lane(domain.client, domain.stream, Kind.BULK), now) or finding
+    hour, day = address.cap.use(now)
+    limits = address.value
+    used = f"sent {hour:,}{_of(limits.per_hour)} in the last 60 minutes, {day:,}{_of(limits.per_day)} in the last 24 hours"
+    if address.cap.held:
+        used += f", {address.cap.held:,} on the wire"
+    document = {"address": email, "used_hour": hour, "used_day": day, "on_the_wire": address.cap.held}
+    _show(arguments, f"address {email}: {used}", [finding], document)
     return 0
 
 
@@ -76,19 +87,35 @@ async def _client(arguments: Namespace) -> int:
     async with open_database(arguments) as session:
         pool, news, now = await _rebuild(session)
         if slug not in pool.clients:
-            raise CommandError(f"there is no client {slug}")
-        backlog = await explain.backlog(session.conn, slug)
+            raise CommandError(f"there is no client {slug}{nearest(slug, pool.clients)}")
+        backlog = await explain.backlog(session.conn, slug, COUNTED)
         lease = await _lease_finding(session)
-    findings, notes = [] if lease is None else [lease], []
-    for row in backlog[:LANES_SHOWN]:
-        lane = Lane(slug, row["stream"], Kind(row["kind"]), row["campaign"], row["pin"], row["pin_kind"])
-        findings.append(explain_lane(pool, lane, now, news))
-        what = [row["kind"], f"stream {lane.stream}", f"campaign {lane.campaign}" if lane.campaign else "", lane.pin]
-        notes.append(f"{plural(row['messages'], 'message')} ({', '.join(filter(None, what))})")
+        findings, notes = ([], []) if lease is None else ([lease], [""])
+        for row in backlog[:LANES_SHOWN]:
+            lane = Lane(slug, row["stream"], Kind(row["kind"]), row["campaign"], row["pin"], row["pin_kind"])
+            findings.append(await _with_reason(session, explain_lane(pool, lane, now, news)))
+            what = [row["kind"], f"stream {lane.stream}", f"campaign {lane.campaign}" if lane.campaign else "", lane.pin]
+            notes.append(f"{_counted(row['messages'])} ({', '.join(filter(None, what))})")
     ready = sum(row["messages"] for row in backlog)
-    head = f"client {slug}: {plural(ready, 'message')} ready to go" if ready else f"client {slug}: nothing waits for its turn"
-    _show(arguments, head, findings, {"client": slug, "ready": ready}, notes if lease is None else ["", *notes])
+    is_more = any(row["messages"] >= COUNTED for row in backlog)
+    count = f"{plural(ready, 'message')}{' or more' if is_more else ''} ready to go"
+    head = f"client {slug}: {count if ready else 'nothing waits for its turn'}"
+    if len(backlog) > LANES_SHOWN:
+        head += f" in {len(backlog)} lanes, of which the {LANES_SHOWN} fullest are"
+    _show(arguments, head, findings, {"client": slug, "ready": ready, "is_more": is_more}, notes)
     return 0
+
+
+def _counted(messages: int) -> str:
+    return f"{plural(messages, 'message')}{' or more' if messages >= COUNTED else ''}"
+
+
+async def _with_reason(session: Session, finding: Finding) -> Finding:
+    """Add rotord's own words on an address or a domain that it rests."""
+    from rotord.db import explain  # noqa: PLC0415
+
+    reason = await explain.health_reason(session.conn, finding.scope, finding.name)
+    return finding if reason is None else replace(finding, sentence=f"{finding.sentence}: {reason}")
 
 
 async def explain_message(session: Session, row: Record) -> Finding:
@@ -105,8 +132,8 @@ async def explain_message(session: Session, row: Record) -> Finding:
             return await _on_the_wire(session, row)
         case "uncertain":
             sentence = (
-                f"the provider may have it: {row['last_error']}; it is not sent again until an event or a person settles it "
-                f"(rotord uncertain resolve {name} sent|not-sent)"
+                f"its provider may have it ({row['last_error']}), so it is not sent again until an event or a person settles it "
+                f"(rotord uncertain resolve {name} sent|not-sent){_called_back(row)}"
             )
             return Finding(Gate.UNCERTAIN, "message", name, sentence)
         case _:
@@ -137,7 +164,7 @@ async def _waiting(session: Session, row: Record) -> Finding:
         return lease
     pool, news, moment = await _rebuild(session)
     lane = Lane(row["client"], row["stream"], Kind(row["kind"]), row["campaign"], row["pin"], row["pin_kind"])
-    return explain(pool, lane, moment, news)
+    return await _with_reason(session, explain(pool, lane, moment, news))
 
 
 async def _on_the_wire(session: Session, row: Record) -> Finding:
@@ -149,8 +176,8 @@ async def _on_the_wire(session: Session, row: Record) -> Finding:
     if attempt is None:
         raise CommandError(f"message {row['id']} is sending, but attempt {row['attempt']} is not in the ledger")
     sentence = (
-        f"attempt {attempt['number']} from {attempt['address']} by {attempt['provider']} is on the wire since {when(attempt['began_at'])}; "
-        f"at the latest at {when(attempt['deadline_at'])} it is over"
+        f"attempt {attempt['number']} from {attempt['address']} by {attempt['provider']} is on the wire since {when(attempt['began_at'])}, "
+        f"until {when(attempt['deadline_at'])} at the latest{_called_back(row)}"
     )
     return Finding(Gate.SENDING, "message", str(row["id"]), sentence, attempt["deadline_at"].timestamp())
 
@@ -169,7 +196,7 @@ async def _lease_finding(session: Session) -> Finding | None:
 
 async def _rebuild(session: Session) -> tuple[SenderPool, dict[str, ProviderNews], float]:
     """The pool as the leader has it: from the fleet, the ledger and what it last said of its providers."""
-    from rotord.core.explain import ProviderNews  # noqa: PLC0415
+    from rotord.core.explain import ProviderNews, restore  # noqa: PLC0415
     from rotord.core.pool import SenderPool  # noqa: PLC0415
     from rotord.db import explain, ledger, senders  # noqa: PLC0415
     from rotord.engine.maintenance import apply_fleet  # noqa: PLC0415
@@ -178,7 +205,7 @@ async def _rebuild(session: Session) -> tuple[SenderPool, dict[str, ProviderNews
     now = float(await conn.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8"))
     pool = SenderPool([config.limits(name) for name, config in settings.providers.items()], settings.engine.thread_wait_seconds)
     apply_fleet(pool, await senders.load(conn))
-    pool.restore(await ledger.recent(conn, now))
+    restore(pool, await ledger.recent(conn, now))
     month = await ledger.month_use(conn, now)
     news: dict[str, ProviderNews] = {}
     for report in await explain.providers(conn):
@@ -195,6 +222,10 @@ async def _rebuild(session: Session) -> tuple[SenderPool, dict[str, ProviderNews
         if gate.month is not None:
             gate.month.restore(now, month.get(name, 0))
     return pool, news, now
+
+
+def _called_back(row: Record) -> str:
+    return "" if row["cancelled_at"] is None else "; it was called back too late, and is cancelled if it turns out not to be sent"
 
 
 def _settled(row: Record) -> str:
@@ -223,11 +254,12 @@ def _show(arguments: Namespace, head: str, findings: list[Finding], document: di
         print_json(document | (entries[0] if len(entries) == 1 and notes is None else {"lanes": entries}))
         return
     print(head)
+    said = {"scheduled", "sending"}  # their sentences hold the time
     for index, finding in enumerate(findings):
         note = notes[index] if notes and index < len(notes) else ""
         if note:
             print(f"  {note}:")
-        until = "" if finding.until is None else f"; opens {when(datetime.fromtimestamp(finding.until, UTC))}"
+        until = "" if finding.until is None or finding.gate in said else f"; opens {when(datetime.fromtimestamp(finding.until, UTC))}"
         print(f"  {finding.gate.value}: {finding.sentence}{until}")
 
 

@@ -16,9 +16,10 @@ from rotord.core.pool import Fail, Lane, Move, Open, SenderPool
 from rotord.core.senders import Gate, Wait, resting_until
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from rotord.core.limits import RollingCap
+    from rotord.core.pool import LedgerRow
     from rotord.core.routing import ProviderGate
     from rotord.core.senders import AddressState, DomainState, Pace
 
@@ -59,11 +60,28 @@ class ProviderNews:
     next_try_at: float | None = None
 
 
+def restore(pool: SenderPool, rows: Iterable[LedgerRow]) -> None:
+    """Count the ledger as the leader does: what is on the wire is held, for its answer may come at any moment; the rest is used."""
+    finished = []
+    for row in rows:
+        if row.outcome is not None:
+            finished.append(row)
+            continue
+        if (gate := pool.providers.get(row.provider)) is not None:
+            gate.cap.hold()
+        for state in (pool.addresses.get(row.address), pool.domains.get(row.domain), pool.clients.get(row.client)):
+            if state is not None:
+                state.cap.hold()
+                if state.pace is not None:
+                    state.pace.take(row.began_at)
+    pool.restore(finished)
+
+
 def explain(pool: SenderPool, lane: Lane, now: float, news: Mapping[str, ProviderNews]) -> Finding:
     """Say what holds a queued message of this lane at `now`; gate READY when nothing does."""
-    wait = pool.client_gate(lane, now)
-    if wait is not None:
-        return _client_finding(pool, lane, wait, now)
+    of_client = explain_client(pool, lane, now)
+    if of_client is not None:
+        return of_client
     if lane.pin:
         return _pinned_finding(pool, lane, now, news)
     addresses = [
@@ -102,22 +120,28 @@ def explain_address(address: AddressState, kind: Kind, now: float, news: Mapping
     return _route_finding(domain, now, news) or Finding(Gate.READY, "address", address.value.email, f"{address.value.email} may send now")
 
 
+def explain_client(pool: SenderPool, lane: Lane, now: float) -> Finding | None:
+    """Say what holds a lane before any address is looked at: everything, its client, stream or campaign paused; its client's limits."""
+    wait = pool.client_gate(lane, now)
+    return None if wait is None else _client_finding(pool, lane, wait, now)
+
+
 def _client_finding(pool: SenderPool, lane: Lane, wait: Wait, now: float) -> Finding:
     client = pool.clients.get(lane.client)
     match wait.gate:
         case Gate.HOUR if client is not None:
             reserve = client.value.transactional_reserve if lane.kind is Kind.BULK else 0.0
-            return _cap_finding("client", lane.client, client.cap, reserve, now) or Finding(wait.gate, wait.scope, wait.name, "")
+            capped = _cap_finding("client", lane.client, client.cap, (client.value.per_hour, client.value.per_day), reserve, now)
+            return capped or Finding(Gate.READY, "client", lane.client, f"client {lane.client} has a place again this moment")
         case Gate.WINDOW:
-            sentence = wait.detail if wait.until == inf else f"client {lane.client} {wait.detail}; its window is closed"
+            sentence = wait.detail if wait.until == inf else f"the sending window of client {lane.client} is closed (it {wait.detail})"
         case Gate.PACING:
-            sentence = f"client {lane.client} spreads its mail evenly over its window; its next turn comes then"
+            sentence = f"client {lane.client} is paced: its mail is spread evenly over its sending window"
         case Gate.PAUSED:
             what = "everything" if wait.scope == "all" else f"{wait.scope} {wait.name}"
-            name = "" if wait.scope == "all" else f" {wait.name}"
-            sentence = f"{what} is paused by a person (rotord resume {wait.scope}{name})"
+            sentence = f"{what} is paused by a person (rotord resume {wait.scope}{'' if wait.scope == 'all' else f' {wait.name}'})"
         case Gate.DISABLED:
-            sentence = f"client {wait.name} is disabled: set its status to active"
+            sentence = f"client {wait.name} is disabled by a person: set its status to active"
         case _:
             sentence = f"{wait.scope} {wait.name}: {wait.detail}"
     return Finding(wait.gate, wait.scope, wait.name, sentence, _known(wait.until))
@@ -150,28 +174,34 @@ def _pinned_finding(pool: SenderPool, lane: Lane, now: float, news: Mapping[str,
 def _entity(scope: str, name: str, state: AddressState | DomainState, kind: Kind, reserve: float, now: float) -> Finding | None:
     value = state.value
     if value.status is not Status.ACTIVE:
-        return Finding(
-            _STOPPED[value.status], scope, name, f"{scope} {name} is {value.status.value} by a person (rotord resume {scope} {name})"
-        )
+        remedy = "set its status to active" if value.status is Status.DISABLED else f"rotord resume {scope} {name}"
+        return Finding(_STOPPED[value.status], scope, name, f"{scope} {name} is {value.status.value} by a person ({remedy})")
     rests = resting_until(value.health, value.health_until)
     if rests > now:
         gate = Gate.DISABLED if value.health is Health.DISABLED else Gate.COOLING
-        return Finding(gate, scope, name, f"{scope} {name} is {value.health.value}", _known(rests))
-    return _cap_finding(scope, name, state.cap, reserve, now) or _pace_finding(scope, name, state.pace, kind, now)
+        word = "disabled by rotord" if gate is Gate.DISABLED else "cooling"
+        return Finding(gate, scope, name, f"{scope} {name} is {word}", _known(rests))
+    limits = (value.per_hour, value.per_day)
+    return _cap_finding(scope, name, state.cap, limits, reserve, now) or _pace_finding(scope, name, state.pace, kind, now)
 
 
-def _cap_finding(scope: str, name: str, cap: RollingCap, reserve: float, now: float) -> Finding | None:
+def _cap_finding(
+    scope: str, name: str, cap: RollingCap, limits: tuple[int | None, int | None], reserve: float, now: float
+) -> Finding | None:
     kind = Kind.BULK if reserve else Kind.TRANSACTIONAL
     until = cap.free_at(now, kind)
     if until <= now:
         return None
-    hour, day = _limit(cap.per_hour, reserve), _limit(cap.per_day, reserve)
-    used_hour, used_day = cap.used_hour + cap.held, cap.used_day + cap.held
+    hour, day = (_limit(limit, reserve) for limit in limits)
+    used_hour, used_day = (used + cap.held for used in cap.use(now))
     is_day = used_day >= day and (used_hour < hour or _span(until, now) > HOUR)
     gate, used, limit, window = (Gate.DAY, used_day, day, "24 hours") if is_day else (Gate.HOUR, used_hour, hour, "60 minutes")
-    kept = f", the rest of its cap is kept for transactional mail ({reserve:.0%})" if reserve else ""
-    sentence = f"{scope} {name} has used {used:,} of {int(limit):,} in the last {window}{kept}"
-    return Finding(gate, scope, name, sentence, _known(until), {"used": used, "limit": int(limit)})
+    sentence = f"{scope} {name} has used {used:,} of {int(limit):,} in the last {window}"
+    if cap.held:
+        sentence += f", {cap.held:,} of them on the wire (one that is refused gives its place back)"
+    if reserve:
+        sentence += f"; {reserve:.0%} of its limit is kept for transactional mail"
+    return Finding(gate, scope, name, sentence, _known(until), {"used": used, "limit": int(limit), "on_the_wire": cap.held})
 
 
 def _pace_finding(scope: str, name: str, pace: Pace | None, kind: Kind, now: float) -> Finding | None:
@@ -213,9 +243,9 @@ def _provider_finding(gate: ProviderGate, now: float, news: Mapping[str, Provide
 def _provider_limit(gate: ProviderGate, name: str, until: float, now: float) -> Finding:
     if gate.month is not None and gate.month.free_at(now) > now:
         numbers = {"used": gate.month.used, "limit": gate.month.per_month}
-        sentence = f"provider {name} has used its month's {gate.month.per_month:,}"
+        sentence = f"provider {name} has used the {gate.month.per_month:,} that its plan has a month"
         return Finding(Gate.PROVIDER_LIMIT, "provider", name, sentence, until, numbers)
-    capped = _cap_finding("provider", name, gate.cap, 0.0, now)
+    capped = _cap_finding("provider", name, gate.cap, (gate.limits.per_hour, gate.limits.per_day), 0.0, now)
     if capped is not None:
         return Finding(Gate.PROVIDER_LIMIT, "provider", name, capped.sentence, capped.until, capped.numbers)
     return Finding(Gate.PROVIDER_LIMIT, "provider", name, f"provider {name} is at its rate per second", until)

@@ -70,15 +70,55 @@ async def providers(conn: Connection) -> list[Record]:
     return await conn.fetch(PROVIDERS)
 
 
-BACKLOG = """
-SELECT stream, kind, campaign, pin, pin_kind, count(*) AS messages
-  FROM rotord.queue
- WHERE client = $1 AND state = 'queued'
- GROUP BY stream, kind, campaign, pin, pin_kind
- ORDER BY messages DESC
+HEALTH_REASON = """
+SELECT health_reason
+  FROM rotord.addresses
+ WHERE $1 = 'address' AND email = $2 AND health IN ('cooling', 'disabled') AND status = 'active'
+UNION ALL
+SELECT health_reason
+  FROM rotord.domains
+ WHERE $1 = 'domain' AND name = $2 AND health IN ('cooling', 'disabled') AND status = 'active'
 """
 
 
-async def backlog(conn: Connection, client: str) -> list[Record]:
-    """A client's ready rows by lane, the fullest first."""
-    return await conn.fetch(BACKLOG, client)
+async def health_reason(conn: Connection, scope: str, name: str) -> str | None:
+    """Why rotord rests this address or domain; None when it does not, or gave no reason."""
+    reason: str | None = await conn.fetchval(HEALTH_REASON, scope, name)
+    return reason
+
+
+# The lanes by a loose index scan as in queue.LANES, and of each at most $2 rows: nobody needs to know how far beyond a thousand it goes.
+BACKLOG = """
+WITH RECURSIVE lanes AS (
+  (SELECT lane, client, stream, kind, campaign, pin, pin_kind
+     FROM rotord.queue
+    WHERE state = 'queued'
+    ORDER BY lane
+    LIMIT 1)
+  UNION ALL
+  (SELECT n.lane, n.client, n.stream, n.kind, n.campaign, n.pin, n.pin_kind
+     FROM lanes l
+    CROSS JOIN LATERAL (
+      SELECT lane, client, stream, kind, campaign, pin, pin_kind
+        FROM rotord.queue
+       WHERE state = 'queued' AND lane > l.lane
+       ORDER BY lane
+       LIMIT 1) n)
+)
+SELECT l.stream, l.kind, l.campaign, l.pin, l.pin_kind, counted.messages
+  FROM lanes l
+ CROSS JOIN LATERAL (
+   SELECT count(*) AS messages
+     FROM (SELECT lane
+             FROM rotord.queue
+            WHERE state = 'queued' AND lane = l.lane
+            ORDER BY lane
+            LIMIT $2) few) counted
+ WHERE l.client = $1
+ ORDER BY counted.messages DESC
+"""
+
+
+async def backlog(conn: Connection, client: str, at_most: int) -> list[Record]:
+    """A client's ready rows by lane, the fullest first; each lane is counted to `at_most`."""
+    return await conn.fetch(BACKLOG, client, at_most)
