@@ -305,6 +305,7 @@ class SenderPool:
     def cancel(self, assignment: Assignment) -> None:
         """Undo `choose`: the message did not begin."""
         assignment.provider.give_back(assignment.began_at)
+        assignment.domain.route.refund(assignment.provider)
         for state in assignment[:3]:
             state.cap.release()
             if state.pace is not None:

@@ -18,7 +18,10 @@ T = TypeVar("T")
 
 # How many members one question wakes at most: a thousand domains whose hour ends in the same second must not stall the loop.
 WAKE_AT_MOST = 256
-_NOWHERE = -1.0
+# One turn of a member of weight 1. Virtual time is counted in whole numbers, so that a turn taken back leaves no trace and the order in
+# which a ledger is read does not matter.
+ONE_TURN = 2**40
+_NOWHERE = -1
 
 
 class Member(Generic[T]):
@@ -29,7 +32,7 @@ class Member(Generic[T]):
 
     __slots__ = ("item", "key", "number", "pass_", "stride", "until")
 
-    def __init__(self, item: T, stride: float, pass_: float, number: int) -> None:
+    def __init__(self, item: T, stride: int, pass_: int, number: int) -> None:
         self.item = item
         self.stride = stride
         self.pass_ = pass_
@@ -42,7 +45,8 @@ class Member(Generic[T]):
         self.pass_ += self.stride
 
 
-Entry: TypeAlias = tuple[float, int, Member[T]]
+Ready: TypeAlias = tuple[int, int, Member[T]]
+Asleep: TypeAlias = tuple[float, int, Member[T]]
 
 
 class StrideRing(Generic[T]):
@@ -51,20 +55,25 @@ class StrideRing(Generic[T]):
     __slots__ = ("_asleep", "_next_number", "_ready", "_size", "virtual")
 
     def __init__(self) -> None:
-        self.virtual = 0.0
-        self._ready: list[Entry[T]] = []
-        self._asleep: list[Entry[T]] = []
+        self.virtual = 0
+        self._ready: list[Ready[T]] = []
+        self._asleep: list[Asleep[T]] = []
         self._next_number = 0
         self._size = 0
 
     def __len__(self) -> int:
         return self._size
 
-    def add(self, item: T, weight: float, used: float = 0.0) -> Member[T]:
+    def add(self, item: T, weight: float, used: int = 0) -> Member[T]:
         """Give `item` a place. `used` turns were taken before, so that a rebuilt ring goes on where it stopped."""
+        stride = _stride(weight)
+        return self.add_at(item, stride, used * stride + stride // 2)
+
+    def add_at(self, item: T, stride: int, pass_: int) -> Member[T]:
+        """Give `item` a place at a point of another ring's time, or the present if that is later."""
         self._next_number += 1
         self._size += 1
-        member = Member(item, 1 / weight, max(self.virtual, (used + 0.5) / weight), self._next_number)
+        member = Member(item, stride, max(self.virtual, pass_), self._next_number)
         self._enter(member)
         return member
 
@@ -82,7 +91,7 @@ class StrideRing(Generic[T]):
 
     def refund(self, member: Member[T]) -> None:
         """Take a turn back that came to nothing (the row was gone at begin)."""
-        self._move(member, max(0.0, member.pass_ - member.stride))
+        self._move(member, max(0, member.pass_ - member.stride))
 
     def park(self, member: Member[T], until: float) -> None:
         """Take a member out of the turns until a time; `inf` = until `free`."""
@@ -111,10 +120,10 @@ class StrideRing(Generic[T]):
 
     def reweigh(self, member: Member[T], weight: float) -> None:
         """Change a weight; the turns it has to wait stay the same in number."""
-        stride = 1 / weight
+        stride = _stride(weight)
         if stride != member.stride:
-            ahead = max(0.0, member.pass_ - self.virtual)
-            self._move(member, self.virtual + ahead * (stride / member.stride))
+            ahead = max(0, member.pass_ - self.virtual)
+            self._move(member, self.virtual + ahead * stride // member.stride)
             member.stride = stride
 
     def _head(self) -> Member[T] | None:
@@ -147,7 +156,7 @@ class StrideRing(Generic[T]):
         member.pass_ = max(member.pass_, self.virtual)
         self._enter(member)
 
-    def _move(self, member: Member[T], pass_: float) -> None:
+    def _move(self, member: Member[T], pass_: int) -> None:
         member.pass_ = pass_
         if pass_ < member.key:
             self._enter(member)
@@ -158,3 +167,7 @@ class StrideRing(Generic[T]):
         if len(self._ready) > 2 * self._size + 64:
             self._ready = list({entry[1]: entry for entry in self._ready if entry[2].key == entry[0]}.values())
             heapify(self._ready)
+
+
+def _stride(weight: float) -> int:
+    return max(1, round(ONE_TURN / weight))

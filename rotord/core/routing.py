@@ -92,6 +92,11 @@ class Route:
         self._passes = [max(own, turn) for own in self._passes]
         self._passes[index] += 1 / gate.limits.weight
 
+    def refund(self, gate: ProviderGate) -> None:
+        """Take a turn back that came to nothing."""
+        if gate in self.gates:
+            self._passes[self.gates.index(gate)] -= 1 / gate.limits.weight
+
     def open_gates(self, now: float) -> list[ProviderGate]:
         """Those that could take a message now."""
         return [gate for gate in self.gates if gate.is_open(now)]

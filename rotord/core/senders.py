@@ -201,8 +201,7 @@ class Place:
     def be_late(self) -> None:
         """Take a place among the late ones, at the same point of the turns."""
         if self.late is None and self.fresh is not None:
-            stride = self.fresh.stride
-            self.late = self._late_ring.add(self, 1 / stride, self.fresh.pass_ / stride - 0.5)
+            self.late = self._late_ring.add_at(self, self.fresh.stride, self.fresh.pass_)
 
     def be_fresh(self) -> None:
         """Leave the late ones."""

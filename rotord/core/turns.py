@@ -33,7 +33,7 @@ class Turns:
         self.route = route
         self.fresh: StrideRing[Place] = StrideRing()
         self.late: StrideRing[Place] = StrideRing()
-        self.shift = 0.0
+        self.shift = 0
         self.is_behind = False
 
     def first(self, kind: Kind, now: float, *, late: bool) -> tuple[Member[Place], AddressState] | None:
@@ -48,7 +48,10 @@ class Turns:
             if until <= now:
                 address = place.first_address(kind, now)
                 if address is not None:
-                    if not late:
+                    if late:
+                        # Who comes back among the fresh stands where the late ones are by then.
+                        self.fresh.virtual = max(self.fresh.virtual, member.pass_)
+                    else:
                         place.be_fresh()
                     return member, address
                 # Its addresses are blocked; or there were too many to look at in one go, then it is looked at again.
@@ -72,7 +75,7 @@ class Stream:
         self.name = name
         self._bulk: list[Turns] = []
         self._transactional: list[Turns] = self._bulk if alike else []
-        self._virtual = 0.0
+        self._virtual = 0
 
     def lines(self) -> list[list[Turns]]:
         """One list of turns for each set of gates."""
@@ -124,7 +127,7 @@ class Stream:
         gates = [turns.route.pick(now) for turns in line]
         for late in (False, True):
             best: tuple[AddressState, ProviderGate] | None = None
-            lowest = inf
+            lowest = 0
             for turns, gate in zip(line, gates, strict=True):
                 found = None if gate is None else turns.first(kind, now, late=late)
                 if gate is None or found is None:
@@ -134,7 +137,7 @@ class Stream:
                 if turns.is_behind:
                     turns.shift = max(turns.shift, self._virtual - pass_)
                     turns.is_behind = False
-                if pass_ + turns.shift < lowest:
+                if best is None or pass_ + turns.shift < lowest:
                     lowest, best = pass_ + turns.shift, (found[1], gate)
             if best is not None:
                 self._virtual = lowest
