@@ -11,15 +11,24 @@ if TYPE_CHECKING:
 
 
 class DatabaseClock:
-    """Seconds since 1970 on the database's clock. Never ahead of it: anchored when the answer had come back."""
+    """Seconds since 1970 on the database's clock, which answered at some moment between the question and now: so there are two edges.
 
-    def __init__(self, database_now: float, monotonic: Callable[[], float]) -> None:
+    What opens is measured by the earlier one, what is booked by the later one. Two terms that are off by different amounts would else see
+    a window that is shorter by the difference.
+    """
+
+    def __init__(self, database_now: float, asked_at: float, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._offset = database_now - monotonic()
+        self._latest_offset = database_now - asked_at
 
     def now(self) -> float:
-        """The time. A step of the node's wall clock does not touch it."""
+        """The time, never ahead of the database's. A step of the node's wall clock does not touch it."""
         return self._offset + self._monotonic()
+
+    def latest(self) -> float:
+        """The time, never behind the database's: when something that has just happened is sure to have happened."""
+        return self._latest_offset + self._monotonic()
 
 
 class AttemptIds:

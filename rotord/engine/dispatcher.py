@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 # While the database is away: a begin costs nothing to hold back, and the recorder has its own tries.
 DATABASE_PAUSE_S = 0.5
+# A send starts at most this long after its begin was asked for (the answer may take COMMAND_TIMEOUT_S), so that it is over by the
+# attempt's deadline, which the database counts from the commit: after a crash the message counts from there.
+START_WITHIN_S = 10.0
 # At most this many bodies are in memory at once before they are rendered.
 PAYLOAD_CHUNK = 16 * 1024 * 1024
 
@@ -342,6 +345,7 @@ class Dispatcher:
         if not flights:
             return
         begins = [self._begin_row(plan) for plan, _ in flights]
+        start_by = self._clock.now() + START_WITHIN_S
         try:
             verdicts = await self._store.begin(self._term, begins)
         except FencedError:
@@ -357,7 +361,7 @@ class Dispatcher:
         for plan, flight in flights:
             verdict = verdicts.get(plan.candidate.id)
             if verdict is Verdict.SENDING:
-                self._flights.launch(group, flight)
+                self._flights.launch(group, flight, start_by)
             else:
                 if verdict is not None:
                     _log.info("message_not_begun", message_id=plan.candidate.id, verdict=verdict.value)
@@ -373,7 +377,7 @@ class Dispatcher:
             assignment.domain.value.name,
             assignment.client.value.slug,
             provider,
-            self._providers[provider].attempt_timeout_s,
+            self._providers[provider].attempt_timeout_s + START_WITHIN_S,
             plan.message_id,
             assignment.began_at,
         )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 _LOST_LEASE = Reply(Outcome.NOT_SENT, Blame.NETWORK, text="the lease was lost before it was sent")
+_TOO_LATE = Reply(Outcome.NOT_SENT, Blame.NETWORK, text="the daemon stood still between its begin and its sending")
 _CUT_BEFORE = Reply(Outcome.NOT_SENT, Blame.NETWORK, text="stopped before it was sent")
 _CUT_AFTER = Reply(Outcome.UNCERTAIN, Blame.NETWORK, text="stopped while waiting for the provider's answer")
 
@@ -73,9 +74,9 @@ class Flights:
         self.places_used -= 1
         self.bytes_used -= size
 
-    def launch(self, group: asyncio.TaskGroup, flight: Flight) -> None:
-        """Send a message that has begun."""
-        task = group.create_task(self._fly(flight), name=f"delivery-{flight.candidate.id}")
+    def launch(self, group: asyncio.TaskGroup, flight: Flight, start_by: float) -> None:
+        """Send a message that has begun, if its task gets to run by `start_by`."""
+        task = group.create_task(self._fly(flight, start_by), name=f"delivery-{flight.candidate.id}")
         self._tasks[flight.attempt_id] = (task, flight.slot)
 
     def abort_unsent(self) -> None:
@@ -84,14 +85,17 @@ class Flights:
             if not slot.body_left:
                 task.cancel()
 
-    async def _fly(self, flight: Flight) -> None:
+    async def _fly(self, flight: Flight, start_by: float) -> None:
         reply = _CUT_BEFORE
         try:
-            if self._trusted():
-                reply = await flight.slot.send(flight.envelope)
-            else:
+            if not self._trusted():
                 flight.slot.give_back()
                 reply = _LOST_LEASE
+            elif self._clock.now() > start_by:
+                flight.slot.give_back()
+                reply = _TOO_LATE
+            else:
+                reply = await flight.slot.send(flight.envelope)
         except BaseException:  # a bug too: what may have left is uncertain
             reply = _CUT_AFTER if flight.slot.body_left else _CUT_BEFORE
             raise
@@ -99,7 +103,7 @@ class Flights:
             self._land(flight, reply)
 
     def _land(self, flight: Flight, reply: Reply) -> None:
-        now = self._clock.now()
+        now = self._clock.latest()
         self._pool.settle(flight.assignment, reply.outcome, now)
         candidate = flight.candidate
         step = next_step(

@@ -37,10 +37,11 @@ class LeaseConfig:
 
 
 class Lease:
-    """A held lease. `lost` is set once, when it can no longer be trusted."""
+    """A held lease. `lost` is set once, when it can no longer be trusted. `asked_at`: the node's time right before it was won."""
 
-    def __init__(self, term: Term, trusted_until: float, monotonic: Callable[[], float]) -> None:
+    def __init__(self, term: Term, asked_at: float, trusted_until: float, monotonic: Callable[[], float]) -> None:
         self.term = term
+        self.asked_at = asked_at
         self.lost = asyncio.Event()
         self._trusted_until = trusted_until
         self._monotonic = monotonic
@@ -111,7 +112,7 @@ class Leadership:
             return None
         if term is None:
             return None
-        return Lease(term, asked_at + self._config.ttl_s - self._config.margin_s, self._monotonic)
+        return Lease(term, asked_at, asked_at + self._config.ttl_s - self._config.margin_s, self._monotonic)
 
     async def _keep(self, lease: Lease, ended: asyncio.Event) -> None:
         while not await wait(ended, min(self._config.renew_s, max(0.0, lease.trust_left()))):

@@ -105,7 +105,7 @@ class Terms:
 
     async def _rebuild(self, lease: Lease, recorder: Recorder) -> tuple[TermParts, int]:
         store, term = self._store, lease.term
-        clock = DatabaseClock(term.now, self._monotonic)
+        clock = DatabaseClock(term.now, lease.asked_at, self._monotonic)
         cut = await until_done(lambda: store.recover(term), "recover")
         fleet = await until_done(store.fleet, "fleet")
         pool = SenderPool(self._config.limits, self._config.thread_wait_s)

@@ -39,10 +39,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Trip:
-    """What happens to one statement. `out_s` None: it never arrives; `back_s` None: its answer is lost and the caller's time runs out."""
+    """What happens to one statement: `out_s` until it arrives (None: never), `back_s` until its answer does; the caller's time-out ends both.
+
+    `cut_s`: the connection is reset then. What had been asked by then arrives all the same.
+    """
 
     out_s: float | None = 0.0
     back_s: float | None = 0.0
+    cut_s: float | None = None
 
 
 class Wire(Protocol):
@@ -67,7 +71,7 @@ class MemoryStore:
 
     async def _run(self, name: str, statement: Callable[..., T], *arguments: Any, timeout_s: float = COMMAND_TIMEOUT_S) -> T:
         trip = self._wire.trip(name)
-        if trip.out_s == 0.0 and trip.back_s == 0.0:
+        if trip.out_s == 0.0 and trip.back_s == 0.0 and trip.cut_s is None:
             return statement(*arguments)
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
@@ -88,9 +92,10 @@ class MemoryStore:
 
         if trip.out_s is not None:
             loop.call_later(trip.out_s, arrive)
-        patience = timeout_s
-        if trip.out_s is None or trip.back_s is None or trip.out_s + trip.back_s > patience:
-            loop.call_later(patience, _unless_done, answer, answer.set_exception, TimeoutError(f"no answer to {name}"))
+        if trip.cut_s is not None:
+            loop.call_later(trip.cut_s, _unless_done, answer, answer.set_exception, ConnectionResetError(name))
+        elif trip.out_s is None or trip.back_s is None or trip.out_s + trip.back_s > timeout_s:
+            loop.call_later(timeout_s, _unless_done, answer, answer.set_exception, TimeoutError(name))
         return await answer
 
     async def win(self, holder: UUID, ttl_s: float, node: str) -> Term | None:

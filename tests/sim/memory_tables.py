@@ -248,7 +248,7 @@ class Tables:
             row = self.queue.get(attempt.outbox_id)
             if row is not None and row.attempt == attempt.id and row.state == "sending":
                 row.last_error = attempt.reply
-                self._move(row, "uncertain")
+                self.move(row, "uncertain")
                 self._chain(row)
         lease.swept_id = term.ids_from
         return len(cut)
@@ -336,6 +336,9 @@ class Tables:
     def begin(self, term: Term, begins: Sequence[Begin]) -> dict[int, Verdict]:
         if not self._holds(term):
             raise FencedError
+        return self.begin_unfenced(term, begins)
+
+    def begin_unfenced(self, term: Term, begins: Sequence[Begin]) -> dict[int, Verdict]:
         return {
             begin.outbox_id: self._begin(term, begin, row)
             for begin in begins
@@ -352,7 +355,7 @@ class Tables:
         row.attempt, row.attempts = begin.attempt_id, row.attempts + 1
         row.first_at = began_at if row.first_at is None else row.first_at
         row.message_id = row.message_id or begin.message_id
-        self._move(row, "sending")
+        self.move(row, "sending")
         assert begin.attempt_id not in self.attempts, "the primary key"
         self.attempts[begin.attempt_id] = Attempt(
             begin.attempt_id,
@@ -410,13 +413,13 @@ class Tables:
             if row.state == "uncertain":
                 return False
             row.last_error = error
-            self._move(row, "uncertain")
+            self.move(row, "uncertain")
             self._chain(row)
             return True
         if following is Next.RETRY and not row.cancelled:
             pin = settlement.step.pin if not row.pin else ""
             changes = {"pin": pin, "pin_kind": "retry"} if pin else {}
-            self._move(row, "scheduled", due_at=settlement.step.due_at, last_error=error, **changes)
+            self.move(row, "scheduled", due_at=settlement.step.due_at, last_error=error, **changes)
             return False
         sender = attempt.address if attempt else None
         status = "cancelled" if following is Next.RETRY else following.value
@@ -440,7 +443,7 @@ class Tables:
                 continue
             chain = self.threads.get(thread)
             changes = {"pin": chain.sender, "pin_kind": "thread"} if chain and row.pin_kind != "sender" else {}
-            self._move(row, "scheduled" if row.due_at > self.clock() else "queued", **changes)
+            self.move(row, "scheduled" if row.due_at > self.clock() else "queued", **changes)
 
     def _promote_head(self, client: str, thread_key: str) -> None:
         self.promote([(client, thread_key)])
@@ -457,7 +460,7 @@ class Tables:
             due = rows[: min(RIPEN_BATCH, bisect_right(rows, (now, 2**63)))]
             ripe += [outbox_id for _, outbox_id in due if outbox_id not in self.locked]
         for outbox_id in ripe:
-            self._move(self.queue[outbox_id], "queued")
+            self.move(self.queue[outbox_id], "queued")
         return Ripened(len(ripe), min((rows[0][0] for rows in self._scheduled.values() if rows), default=None))
 
     def expire(self) -> list[tuple[str, str | None]]:
@@ -472,7 +475,7 @@ class Tables:
     def repin(self, lane_key: int, pin: str) -> int:
         rows = [self.queue[outbox_id] for _, _, outbox_id in self._ready.get(lane_key, []) if outbox_id not in self.locked][:BATCH]
         for row in rows:
-            self._move(row, "queued", pin=pin, pin_kind=row.pin_kind if pin else "")
+            self.move(row, "queued", pin=pin, pin_kind=row.pin_kind if pin else "")
             thread = self.threads.get((row.client, row.thread_key or ""))
             if pin and thread is not None:
                 thread.sender = pin
@@ -512,7 +515,7 @@ class Tables:
             index, key = found
             del index[bisect_left(index, key)]
 
-    def _move(self, row: Row, state: str, **changes: Any) -> None:
+    def move(self, row: Row, state: str, **changes: Any) -> None:
         self._leave(row)
         row.state = state
         for name, value in changes.items():
