@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ipaddress
+import re
 from typing import TYPE_CHECKING, Final
 
 from rotord.cli.arguments import add_json
@@ -37,16 +39,21 @@ def register(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     """Add `check`."""
     parser = subparsers.add_parser("check", help="configuration, database, providers, each domain's SPF/DKIM/DMARC; exit 1 if one fails")
     parser.add_argument("--no-dns", action="store_true", help="ask no DNS")
-    parser.add_argument("--resolver", type=_server, metavar="HOST:PORT", help="ask this DNS server (an IP address); default: the system's")
+    parser.add_argument("--resolver", type=_server, metavar="ADDRESS:PORT", help="ask this DNS server; default: the system's")
     add_json(parser)
     parser.set_defaults(handler=_check)
 
 
 def _server(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, such as 9.9.9.9:53")
-    return host.strip("[]"), int(port)
+    is_port = re.fullmatch(r"[0-9]{1,5}", port) is not None and 0 < int(port) < 1 << 16
+    try:
+        address = str(ipaddress.ip_address(host.strip("[]")))
+    except ValueError:
+        address = ""
+    if not address or not is_port:
+        raise argparse.ArgumentTypeError(f"{text!r} is not ADDRESS:PORT, such as 9.9.9.9:53 or [2620:fe::fe]:53")
+    return address, int(port)
 
 
 async def _check(arguments: Namespace) -> int:
@@ -139,7 +146,7 @@ async def _check_database(report: Report, session: Session, arguments: Namespace
         try:
             await check_dns(report, domains, Resolver(arguments.resolver), signers)
         except ResolverError as error:
-            report.add("dns", "", Verdict(Level.WARN, str(error), "name one (--resolver HOST:PORT), or --no-dns"))
+            report.add("dns", "", Verdict(Level.WARN, str(error), "name one (--resolver ADDRESS:PORT), or --no-dns"))
 
 
 async def _latency_ms(session: Session) -> float:

@@ -43,17 +43,17 @@ def check_domains(report: Report, domains: Sequence[Domain], configured: Collect
             verdict = Verdict(Level.FAIL, "it has no provider, so its mail waits", "give it one in the fleet file")
         elif len(missing) == len(domain.providers):
             says = f"none of its providers is configured ({', '.join(missing)})"
-            verdict = Verdict(Level.FAIL, says, f"add [providers.{missing[0]}] to the configuration{nearest(missing[0], configured)}")
+            verdict = Verdict(Level.FAIL, says, f"add [providers.{missing[0]}]{nearest(missing[0], configured)}")
         elif missing:
-            remedy = f"add [providers.{missing[0]}], or take it from the fleet file{nearest(missing[0], configured)}"
+            remedy = f"add [providers.{missing[0]}], or mend the fleet file{nearest(missing[0], configured)}"
             verdict = Verdict(Level.WARN, f"not configured: {', '.join(missing)}; it goes by the others", remedy)
         else:
             verdict = Verdict(Level.OK, f"goes by {', '.join(domain.providers)}")
         report.add("domain", domain.name, verdict)
     ramps = [domain.name for domain in domains if domain.warmup != "none"]
     if ramps:
-        says = f"this release does not ramp up: {_names(ramps)} may send up to the limits at once"
-        report.add("warmup", "", Verdict(Level.WARN, says, "set per_hour and per_day as low as the warm-up should begin"))
+        says = f"this release does not ramp up, {_names(ramps)} may send up to its limits at once"
+        report.add("warmup", "", Verdict(Level.WARN, says, "set per_hour and per_day low yourself"))
 
 
 async def check_dns(report: Report, domains: Sequence[Domain], resolver: Resolver, signers: Mapping[str, tuple[Signer, bytes]]) -> None:
@@ -79,7 +79,7 @@ async def _known(verdict: Awaitable[Verdict]) -> Verdict:
     try:
         return await verdict
     except ResolverError as error:
-        return Verdict(Level.WARN, f"not known: {error}", "ask again later, or another resolver (--resolver HOST:PORT)")
+        return Verdict(Level.WARN, f"not known: {error}", "ask again later, or another resolver (--resolver ADDRESS:PORT)")
 
 
 async def _spf(domain: str, resolver: Resolver) -> Verdict:

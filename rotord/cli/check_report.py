@@ -41,7 +41,7 @@ class Report:
         levels = Counter(line.verdict.level for line in self.lines)
         if as_json:
             checks = [{"kind": kind, "name": name, **verdict._asdict()} for kind, name, verdict in self.lines]
-            print_json({"failed": self.failed, "counts": {level: levels[level] for level in Level}, "checks": checks})
+            print_json({"failed": self.failed, "counts": {level.value: levels[level] for level in Level}, "checks": checks})
             return
         kinds, good = Counter(line.kind for line in self.lines), Counter(line.kind for line in self.lines if line.verdict.level is Level.OK)
         summed: set[str] = set()
