@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import heapq
 import json
 import time
 import tracemalloc
@@ -89,8 +90,10 @@ def throttled(size: int, clients: int, calls: int = 20_000) -> float:
     pool, _ = load(size, clients, address=(1, 1))
     lanes = [Lane(f"c{number}", "main", Kind.BULK) for number in range(clients)]
     for lane in lanes:
-        while isinstance(assignment := pool.choose(lane, AT), Assignment):
-            pool.settle(assignment, Outcome.ACCEPTED, AT)
+        # A wait until now is no refusal: there was more to look at than one decision may.
+        while isinstance(found := pool.choose(lane, AT), Assignment) or found.until <= AT:
+            if isinstance(found, Assignment):
+                pool.settle(found, Outcome.ACCEPTED, AT)
     began = time.process_time()
     for number in range(calls):
         pool.choose(lanes[number % clients], AT + 1)
@@ -115,6 +118,19 @@ def domains_blocked(size: int, clients: int) -> float:
     return worst * 1e3
 
 
+def anchor() -> float:
+    """Microseconds of what a decision cannot do without once: a call that replaces the first of a heap of 1,000."""
+    heap = [(float(number), number, None) for number in range(1000)]
+
+    def turn(number: int) -> None:
+        heapq.heapreplace(heap, (heap[0][0] + 1000.0, number, None))
+
+    began = time.process_time()
+    for number in range(20_000):
+        turn(number)
+    return (time.process_time() - began) / 20_000 * 1e6
+
+
 def row(size: int, clients: int) -> dict[str, float]:
     pool, load_s = load(size, clients)
     choose_us, settle_us = min(with_room(pool, clients, AT + 10 * number) for number in range(3))
@@ -122,6 +138,7 @@ def row(size: int, clients: int) -> dict[str, float]:
     return {
         "addresses": size,
         "clients": clients,
+        "anchor_us": min(anchor() for _ in range(5)),
         "load_s": load_s,
         "choose_us": choose_us,
         "settle_us": settle_us,

@@ -155,7 +155,7 @@ class SenderPool:
             state.enter()
         else:
             state.put(value)
-            for place, member in zip(domain.places, state.members, strict=True):
+            for place, member in state.members:
                 place.addresses.reweigh(member, state.weight)
                 place.addresses.free(member)
         self._changed[value.domain] = domain
@@ -165,7 +165,7 @@ class SenderPool:
         state = self.addresses.pop(email, None)
         if state is not None:
             domain = state.domain
-            for place, member in zip(domain.places, state.members, strict=True):
+            for place, member in state.members:
                 place.addresses.remove(member)
             state.members = ()
             self._retired[AddressState, email] = state.cap
@@ -299,7 +299,8 @@ class SenderPool:
                 if state.pace is not None:
                     state.pace.give_back()
             else:
-                state.cap.book(at)
+                state.cap.held -= 1
+                state.cap.restore(at)
         self._free(assignment.address, given_back=given_back)
 
     def cancel(self, assignment: Assignment) -> None:
@@ -311,7 +312,7 @@ class SenderPool:
             if state.pace is not None:
                 state.pace.give_back()
         address = assignment.address
-        for place, member in zip(address.domain.places, address.members, strict=False):
+        for place, member in address.members:
             place.addresses.refund(member)
             place.refund()
         self._free(address, given_back=True)
@@ -323,7 +324,7 @@ class SenderPool:
         """
         if not address.members:  # removed since; it may have come back
             address = self.addresses.get(address.value.email, address)
-        for place, member in zip(address.domain.places, address.members, strict=False):
+        for place, member in address.members:
             if given_back or member.until == inf:
                 place.addresses.free(member)
                 place.free()
@@ -376,18 +377,25 @@ def _reserve(address: AddressState, gate: ProviderGate, now: float) -> Assignmen
     client = domain.client
     gate.take(now)
     domain.route.charge(gate)
-    for state in (client, domain, address):
-        state.cap.held += 1
-        if state.pace is not None:
-            state.pace.take(now)
+    client.cap.held += 1
+    domain.cap.held += 1
+    address.cap.held += 1
+    if client.paced:
+        for state in (client, domain, address):
+            if state.pace is not None:
+                state.pace.take(now)
     _charge(address)
     return Assignment(client, domain, address, gate, now)
 
 
 def _charge(address: AddressState) -> None:
-    for place, member in zip(address.domain.places, address.members, strict=True):
-        member.charge()
-        place.charge()
+    """Let an address and its domain pay for a turn, whether rotation gave it or a pin did."""
+    for place, member in address.members:
+        member.pass_ += member.stride
+        if place.fresh is not None:
+            place.fresh.pass_ += place.fresh.stride
+        if place.late is not None:
+            place.late.pass_ += place.late.stride
 
 
 def _reach(client: Client) -> tuple[object, ...]:

@@ -50,13 +50,16 @@ Asleep: TypeAlias = tuple[float, int, Member[T]]
 
 
 class StrideRing(Generic[T]):
-    """Members in the order of their virtual time. Times are the caller's `now`."""
+    """Members in the order of their virtual time. Times are the caller's `now`.
 
-    __slots__ = ("_asleep", "_next_number", "_ready", "_size", "virtual")
+    While `ready` is empty, nobody has a turn before `next_at`; it may hold entries that are void, so it says nothing when it is not.
+    """
+
+    __slots__ = ("_asleep", "_next_number", "_size", "ready", "virtual")
 
     def __init__(self) -> None:
         self.virtual = 0
-        self._ready: list[Ready[T]] = []
+        self.ready: list[Ready[T]] = []
         self._asleep: list[Asleep[T]] = []
         self._next_number = 0
         self._size = 0
@@ -87,7 +90,19 @@ class StrideRing(Generic[T]):
         """The member whose turn it is, or None when all are parked (then `next_at` says until when)."""
         if self._asleep and self._asleep[0][0] <= now:
             self._wake(now)
-        return self._head()
+        ready = self.ready
+        while ready:
+            key, number, member = ready[0]
+            if key != member.key:
+                heappop(ready)
+            elif key < member.pass_:
+                member.key = member.pass_
+                heapreplace(ready, (member.pass_, number, member))
+            else:
+                if key > self.virtual:
+                    self.virtual = key
+                return member
+        return None
 
     def refund(self, member: Member[T]) -> None:
         """Take a turn back that came to nothing (the row was gone at begin)."""
@@ -111,7 +126,7 @@ class StrideRing(Generic[T]):
 
     def next_at(self) -> float:
         """When it has a member to give: -inf at once, a time, or `inf` when only `free` can bring one."""
-        if self._head() is not None:
+        if self.first(-inf) is not None:
             return -inf
         asleep = self._asleep
         while asleep and asleep[0][2].until != asleep[0][0]:
@@ -126,23 +141,8 @@ class StrideRing(Generic[T]):
             self._move(member, self.virtual + ahead * stride // member.stride)
             member.stride = stride
 
-    def _head(self) -> Member[T] | None:
-        ready = self._ready
-        while ready:
-            key, number, member = ready[0]
-            if key != member.key:
-                heappop(ready)
-            elif key < member.pass_:
-                member.key = member.pass_
-                heapreplace(ready, (member.pass_, number, member))
-            else:
-                if key > self.virtual:
-                    self.virtual = key
-                return member
-        return None
-
     def _wake(self, now: float) -> None:
-        self._head()  # The present, for those who come back, is where the others stand.
+        self.first(-inf)  # The present, for those who come back, is where the others stand.
         asleep = self._asleep
         for _ in range(WAKE_AT_MOST):
             if not asleep or asleep[0][0] > now:
@@ -163,10 +163,10 @@ class StrideRing(Generic[T]):
 
     def _enter(self, member: Member[T]) -> None:
         member.key = member.pass_
-        heappush(self._ready, (member.pass_, member.number, member))
-        if len(self._ready) > 2 * self._size + 64:
-            self._ready = list({entry[1]: entry for entry in self._ready if entry[2].key == entry[0]}.values())
-            heapify(self._ready)
+        heappush(self.ready, (member.pass_, member.number, member))
+        if len(self.ready) > 2 * self._size + 64:
+            self.ready = list({entry[1]: entry for entry in self.ready if entry[2].key == entry[0]}.values())
+            heapify(self.ready)
 
 
 def _stride(weight: float) -> int:

@@ -39,10 +39,10 @@ class ProviderGate:
         if self.paused:
             return inf
         at = self.cap.free_at(now, _ANY)
-        if self.month is not None:
-            at = max(at, self.month.free_at(now))
-        if self.bucket is not None:
-            at = max(at, self.bucket.free_at(now))
+        if self.bucket is not None and (bucket_at := self.bucket.free_at(now)) > at:
+            at = bucket_at
+        if self.month is not None and (month_at := self.month.free_at(now)) > at:
+            at = month_at
         return at
 
     def is_open(self, now: float) -> bool:
@@ -76,6 +76,9 @@ class Route:
 
     def pick(self, now: float) -> ProviderGate | None:
         """The open provider whose turn it is, the earlier one in the domain's list on a tie; None when none is open."""
+        if len(self.gates) == 1:
+            gate = self.gates[0]
+            return gate if gate.is_open(now) else None
         best: ProviderGate | None = None
         lowest = inf
         for gate, pass_ in zip(self.gates, self._passes, strict=True):

@@ -129,14 +129,14 @@ class ClientState:
 
 
 class AddressState:
-    """A sender address: cap, pace, and a member in each of its domain's places (none: it is gone)."""
+    """A sender address: cap, pace, and its member of the ring in each of its domain's places (none: it is gone)."""
 
     __slots__ = ("cap", "domain", "members", "pace", "rests_until", "value", "weight")
 
     def __init__(self, value: Address, domain: DomainState, cap: RollingCap) -> None:
         self.cap = cap
         self.domain = domain
-        self.members: tuple[Member[AddressState], ...] = ()
+        self.members: tuple[tuple[Place, Member[AddressState]], ...] = ()
         self.put(value)
 
     def put(self, value: Address) -> None:
@@ -151,7 +151,7 @@ class AddressState:
 
     def enter(self) -> None:
         """Take a turn in each place of its domain."""
-        self.members = tuple(place.addresses.add(self, self.weight, self.cap.used_day) for place in self.domain.places)
+        self.members = tuple((place, place.addresses.add(self, self.weight, self.cap.used_day)) for place in self.domain.places)
 
     def open_at(self, now: float, kind: Kind) -> float:
         """When this address itself may begin a message of `kind`."""
@@ -208,13 +208,6 @@ class Place:
         if self.late is not None:
             self._late_ring.remove(self.late)
             self.late = None
-
-    def charge(self) -> None:
-        """Pay for a turn."""
-        if self.fresh is not None:
-            self.fresh.charge()
-        if self.late is not None:
-            self.late.charge()
 
     def refund(self) -> None:
         """Take a turn back that came to nothing."""

@@ -27,7 +27,7 @@ _BULK = Kind.BULK
 class Turns:
     """The domains of a pool that share a route. `shift` is added to their virtual time to compare it with other routes'."""
 
-    __slots__ = ("fresh", "is_behind", "late", "route", "shift")
+    __slots__ = ("_rest_until", "fresh", "is_behind", "late", "route", "shift")
 
     def __init__(self, route: Route) -> None:
         self.route = route
@@ -35,6 +35,13 @@ class Turns:
         self.late: StrideRing[Place] = StrideRing()
         self.shift = 0
         self.is_behind = False
+        self._rest_until = -inf
+
+    def rests_until(self, now: float) -> float:
+        """Until when all are known to be blocked, `now` when that has to be looked up: what comes back early is ready in a ring."""
+        if now < self._rest_until and not self.fresh.ready and not self.late.ready:
+            return self._rest_until
+        return now
 
     def first(self, kind: Kind, now: float, *, late: bool) -> tuple[Member[Place], AddressState] | None:
         """The domain whose turn it is and its address whose turn it is; what is blocked is parked on the way."""
@@ -63,7 +70,8 @@ class Turns:
 
     def next_at(self) -> float:
         """When a domain may have its turn again: -inf at once, a time, or `inf` when only a settled attempt or a person can bring one."""
-        return min(self.fresh.next_at(), self.late.next_at())
+        self._rest_until = min(self.fresh.next_at(), self.late.next_at())
+        return self._rest_until
 
 
 class Stream:
@@ -116,6 +124,8 @@ class Stream:
         if len(line) != 1:
             return self._turn_among(line, kind, now)
         turns = line[0]
+        if (until := turns.rests_until(now)) > now:
+            return until
         found = turns.first(kind, now, late=False) or turns.first(kind, now, late=True)
         if found is None:
             return max(now, turns.next_at())

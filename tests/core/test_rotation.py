@@ -126,7 +126,7 @@ class RingMachine(RuleBasedStateMachine):
     @invariant()
     def sizes_are_bounded(self):
         assert len(self.ring) == len(self.model)
-        assert len(self.ring._ready) <= 2 * len(self.model) + 65 + 2 * 40
+        assert len(self.ring.ready) <= 2 * len(self.model) + 65 + 2 * 40
         assert len(self.ring._asleep) <= 2 * len(self.model) + 65 + 2 * 40
 
 
@@ -235,5 +235,5 @@ def test_members_that_come_and_go_leave_nothing_behind():
         ring.remove(member)
 
     assert len(ring) == 1
-    assert len(ring._ready) + len(ring._asleep) <= 2 * (2 * 2 + 65)
+    assert len(ring.ready) + len(ring._asleep) <= 2 * (2 * 2 + 65)
     assert ring.first(AT + 2000).item == "stays"
