@@ -148,7 +148,7 @@ async def _waiting(session: Session, row: Record) -> Finding:
 
     name, now = str(row["id"]), row["now"]
     if row["expires_at"] is not None and row["expires_at"] <= now:
-        return Finding(Gate.EXPIRED, "message", name, f"it expired at {when(row['expires_at'])}; it is never sent")
+        return Finding(Gate.EXPIRED, "message", name, f"it expired at {when(row['expires_at'])}, and is never sent")
     if row["suppression"] is not None:
         covering = json.loads(row["suppression"])
         scope = "everybody" if covering["client"] is None else f"client {covering['client']}"
@@ -157,8 +157,10 @@ async def _waiting(session: Session, row: Record) -> Finding:
     if row["state"] == "waiting":
         return Finding(Gate.THREAD, "message", name, f"it waits behind message {row['behind']} of its thread {row['thread_key']}")
     if row["state"] == "scheduled" and row["due_at"] > now:
-        again = f"it was refused for now ({row['last_error']}); it is tried again" if row["attempts"] else "its send_after is"
-        return Finding(Gate.SCHEDULED, "message", name, f"{again} at {when(row['due_at'])}", row["due_at"].timestamp())
+        again = (
+            f"it was refused for now ({row['last_error']}); attempt {row['attempts'] + 1} is at" if row["attempts"] else "its send_after is"
+        )
+        return Finding(Gate.SCHEDULED, "message", name, f"{again} {when(row['due_at'])}", row["due_at"].timestamp())
     lease = await _lease_finding(session)
     if lease is not None:
         return lease
@@ -190,8 +192,11 @@ async def _lease_finding(session: Session) -> Finding | None:
     lease = await explain.leader(session.conn)
     if lease is not None and lease["is_leading"]:
         return None
-    since = "never led" if lease is None else f"led last until {when(lease['expires_at'])} ({lease['node']})"
-    return Finding(Gate.LEASE, "lease", "main", f"no daemon leads, so nothing is sent ({since}): start one with rotord run")
+    if lease is None:
+        sentence = "no daemon has ever led, so nothing is sent"
+    else:
+        sentence = f"no daemon leads, so nothing is sent ({lease['node']} led until {when(lease['expires_at'])})"
+    return Finding(Gate.LEASE, "lease", "main", f"{sentence}: start one with rotord run")
 
 
 async def _rebuild(session: Session) -> tuple[SenderPool, dict[str, ProviderNews], float]:
@@ -231,15 +236,15 @@ def _called_back(row: Record) -> str:
 def _settled(row: Record) -> str:
     match row["status"]:
         case "sent":
-            return f"it was accepted by {row['provider']} at {when(row['sent_at'])}, sent from {row['sender']}"
+            return f"{row['provider']} accepted it at {when(row['sent_at'])}, from {row['sender']}"
         case "failed":
             return f"it failed at {when(row['settled_at'])}: {row['last_error']}"
         case "suppressed":
-            return f"its recipient was suppressed when its turn came ({when(row['settled_at'])})"
+            return f"its recipient was suppressed when its turn came, at {when(row['settled_at'])}"
         case "expired":
-            return f"it expired before it could be sent ({when(row['settled_at'])})"
+            return f"it expired before it could be sent (settled at {when(row['settled_at'])})"
         case _:
-            return f"it was called back in time ({when(row['settled_at'])})"
+            return f"it was called back in time, at {when(row['settled_at'])}"
 
 
 def _of(limit: int | None) -> str:
@@ -259,8 +264,9 @@ def _show(arguments: Namespace, head: str, findings: list[Finding], document: di
         note = notes[index] if notes and index < len(notes) else ""
         if note:
             print(f"  {note}:")
+        indent = "    " if note else "  "
         until = "" if finding.until is None or finding.gate in said else f"; opens {when(datetime.fromtimestamp(finding.until, UTC))}"
-        print(f"  {finding.gate.value}: {finding.sentence}{until}")
+        print(f"{indent}{finding.gate.value}: {finding.sentence}{until}")
 
 
 def _entry(finding: Finding) -> dict[str, Any]:

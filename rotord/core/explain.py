@@ -141,7 +141,7 @@ def _client_finding(pool: SenderPool, lane: Lane, wait: Wait, now: float) -> Fin
             what = "everything" if wait.scope == "all" else f"{wait.scope} {wait.name}"
             sentence = f"{what} is paused by a person (rotord resume {wait.scope}{'' if wait.scope == 'all' else f' {wait.name}'})"
         case Gate.DISABLED:
-            sentence = f"client {wait.name} is disabled by a person: set its status to active"
+            sentence = f"client {wait.name} is disabled by a person (set its status to active)"
         case _:
             sentence = f"{wait.scope} {wait.name}: {wait.detail}"
     return Finding(wait.gate, wait.scope, wait.name, sentence, _known(wait.until))
@@ -231,13 +231,19 @@ def _provider_finding(gate: ProviderGate, now: float, news: Mapping[str, Provide
         return Finding(Gate.PAUSED, "provider", name, f"provider {name} is paused by a person (rotord resume provider {name})")
     report = news.get(name)
     if report is not None and report.down:
-        return Finding(Gate.PROVIDER_DOWN, "provider", name, f"provider {name} is down: {report.reason}", report.next_try_at)
+        return Finding(Gate.PROVIDER_DOWN, "provider", name, _down(name, report), report.next_try_at)
     until = gate.limits_open_at(now)
     if until > now:
         return _provider_limit(gate, name, until, now)
     if gate.slots <= 0:
-        return Finding(Gate.SLOTS, "provider", name, f"all slots of provider {name} are in use; the next answer frees one")
+        every = gate.limits.max_in_flight
+        return Finding(Gate.SLOTS, "provider", name, f"all {every} slots of provider {name} are in use; the next answer frees one")
     return None
+
+
+def _down(name: str, report: ProviderNews) -> str:
+    again = "" if report.next_try_at is None else " and is tried again"
+    return f"provider {name} is down ({report.reason}){again}"
 
 
 def _provider_limit(gate: ProviderGate, name: str, until: float, now: float) -> Finding:

@@ -14,8 +14,9 @@ from rotord.core.records import Fleet
 if TYPE_CHECKING:
     from rotord.db.executor import Executor
 
+# numeric: a real's 0.8 is 0.800000012 as a float, and a fifth of 10 places would be 1.
 _CLIENT = """
-SELECT slug, name, timezone, per_hour, per_day, weight, transactional_reserve, sending_window, pacing, status
+SELECT slug, name, timezone, per_hour, per_day, weight, transactional_reserve::numeric::float8, sending_window, pacing, status
   FROM rotord.clients
 """
 _DOMAIN = """
