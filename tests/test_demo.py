@@ -1,6 +1,7 @@
 """The demo: what it inserts, what its audit would notice, and the whole of it as a process."""
 
 import json
+import math
 import os
 import re
 import signal
@@ -60,6 +61,45 @@ def test_a_pinned_sender_is_an_active_one_of_its_client(fleet):
     for row in pinned:
         assert client_of[row["sender"].partition("@")[2]] == row["client"]
         assert row["sender"] not in stopped
+
+
+def usable(limit, client):
+    """What bulk mail may use of a limit."""
+    return math.floor(limit * (1 - client.transactional_reserve))
+
+
+def addresses_of(fleet, domain):
+    return [address for address in fleet.addresses if address.domain == domain.name and address.status in {None, "active"}]
+
+
+def test_a_message_bound_to_one_address_finds_room_there_wherever_rotation_begins_its_thread(fleet):
+    bound = [row.columns for row in script(fleet, 3000).waves()[0]]
+    client_of = {client.slug: client for client in fleet.clients}
+    pins = Counter(row.get("sender") for row in bound)
+
+    assert {row["stream"] for row in bound} == {"main"}
+    for domain in (domain for domain in fleet.domains if domain.stream == "main"):
+        client, addresses = client_of[domain.client], addresses_of(fleet, domain)
+        threads = Counter(row["thread_key"] for row in bound if row["client"] == client.slug and row["thread_key"])
+        at_one_address = math.ceil(len(threads) / len(addresses)) * max(threads.values())
+        assert sum(threads.values()) + sum(pins[address.email] for address in addresses) <= usable(domain.per_hour, client)
+        for address in addresses:
+            assert at_one_address + pins[address.email] <= usable(address.per_hour, client)
+
+
+def test_each_stream_has_room_for_its_share(fleet):
+    rows = Counter((row.columns["client"], row.columns["stream"]) for row in script(fleet, 3000).rows)
+    clients = {client.slug: client for client in fleet.clients}
+    room = Counter()
+    for domain in fleet.domains:
+        client = clients[domain.client]
+        of_addresses = sum(usable(address.per_hour, client) for address in addresses_of(fleet, domain))
+        room[client.slug, domain.stream] += min(usable(domain.per_hour, client), of_addresses)
+
+    assert all(count <= room[place] for place, count in rows.items())
+    assert all(
+        sum(n for (slug, _), n in rows.items() if slug == client.slug) <= usable(client.per_hour, client) for client in fleet.clients
+    )
 
 
 @settings(max_examples=100)
@@ -180,7 +220,7 @@ class Playing:
         for line in self.process.stdout:
             if found := re.search(r"rotord run, process (\d+)", line):
                 self.daemon = int(found[1])
-            if "rows inserted" in line:
+            if "outbox" in line:
                 return
         raise AssertionError(self.process.stderr.read())
 

@@ -68,7 +68,7 @@ async def _demo(arguments: Namespace) -> int:
         raise CommandError(str(error), code=2 if isinstance(error, PlaceError) else 1) from None
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         screen.end_line()
-        raise CommandError(f"the demo's database went away: {error}; its log is {place.directory}/postgres/server.log") from None
+        raise CommandError(f"the demo's database went away: {error}; start the demo again") from None
     screen.end_line()
     if arguments.json:
         print_json(document(report))
@@ -107,6 +107,7 @@ class Show:
 
     def step(self, what: str, says: str) -> None:
         """Show a step."""
+        self.end_line()
         self._say(f"  {what:<9} {says}")
 
     def progress(self, progress: Progress) -> None:

@@ -56,7 +56,8 @@ def short(path: Path) -> str:
 
 
 def _show_clients(report: Report, statuses: Counter[str]) -> None:
-    print("\nBy client. p50, p99: ms from INSERT to the receiver's yes. All were inserted at\nonce, so most of it is waiting for a turn.\n")
+    print("\nBy client. p50, p99: ms from INSERT to the receiver's yes, most of it spent")
+    print("waiting for a turn: each wave is inserted at once.\n")
     shown = [status for status in _OTHERS if statuses[status]]
     lines = [
         [line["client"], line["sent"], *(line["other"].get(status, 0) for status in shown), line["p50_ms"], line["p99_ms"]]
@@ -89,28 +90,26 @@ def _show_verdict(report: Report, statuses: Counter[str]) -> None:
             print(f"    {line}")
     if report.is_accounted_for:
         print(f"All {total:,} rows are accounted for, {report.drain_s:.1f} s after the first INSERT.")
-        print(f"  {statuses['sent']:>5,} sent: each found exactly once, at one receiver")
-        for status, why in _reasons(report):
-            print(f"  {statuses[status]:>5,} {status}: {why}")
+        for status, (example, why) in _reasons(report).items():
+            print(f"  {statuses[status]:>5,} {status} ({'' if statuses[status] == 1 else 'like '}message {example}): {why}")
+        print("Of those that were not sent, none was found at a receiver.")
     else:
         problems = [plural(len(faults), "message")] if faults else []
         problems += [plural(len(over), "exceeded limit")] if over else []
         print(f"NOT all {total:,} rows are accounted for: {' and '.join(problems)}.")
 
 
-def _reasons(report: Report) -> Iterable[tuple[str, str]]:
-    """Each status beside sent with why; all of these were found at no receiver."""
+def _reasons(report: Report) -> dict[str, tuple[int, str]]:
+    """Each status with its last message and why it has it."""
+    last = {row["status"]: row for row in report.audit.rows}
     whys = {
-        "failed": "the receiver refused for good",
+        "sent": "each found exactly once, at one receiver",
+        "failed": f"refused for good ({last['failed']['last_error'] if 'failed' in last else ''})",
         "suppressed": "the recipient is on the suppression list",
-        "expired": "too late when their turn came",
+        "expired": "too late when the turn came",
         "cancelled": "called back in time",
     }
-    failed = next((row["last_error"] for row in report.audit.rows if row["status"] == "failed" and row["last_error"]), "")
-    if failed:
-        whys["failed"] += f" ({failed})"
-    present = {row["status"] for row in report.audit.rows}
-    return [(status, f"{why}; found nowhere") for status, why in whys.items() if status in present]
+    return {status: (last[status]["id"], why) for status, why in whys.items() if status in last}
 
 
 def _show_next(report: Report, config: Path) -> None:
@@ -118,12 +117,11 @@ def _show_next(report: Report, config: Path) -> None:
     command = f"{program} --config {short(config)}"
     print("\nTry next. Each starts the demo's database for as long as it takes.\n")
     print(f"  {command} status")
-    examples: dict[str, int] = {}
-    for row in report.audit.rows:
-        examples.setdefault(row["status"], row["id"])
-    for status in ("sent", *_OTHERS):
+    examples = _reasons(report)
+    for status in ("failed", "suppressed", "sent"):
         if status in examples:
-            print(f"  {command} why message {examples[status]:<4}  # {status}")
+            print(f"  {command} why message {examples[status][0]}")
+            break
     busiest = max((use for use in report.uses if use.level == "address"), key=lambda use: use.share, default=None)
     if busiest is not None:
         print(f"  {command} why address {busiest.name}")

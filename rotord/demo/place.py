@@ -35,7 +35,7 @@ dir = {state}
 listen = "127.0.0.1:0"
 public_url = "https://rotor.example.com"
 [engine]
-retry_first_seconds = 2
+retry_first_seconds = 1
 [providers.relay]
 kind = "smtp"
 host = "127.0.0.1"

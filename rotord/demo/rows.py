@@ -6,6 +6,7 @@ only, which neither holds, so the demo ends at any hour of any day.
 
 from __future__ import annotations
 
+import math
 from base64 import b64encode
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -36,6 +37,11 @@ class DemoRow:
     fate: Fate
     columns: dict[str, Any]
 
+    @property
+    def is_bound(self) -> bool:
+        """Only one address may send it: the one it is pinned to, or its thread's."""
+        return "sender" in self.columns or self.columns["thread_key"] is not None
+
 
 @dataclass(frozen=True, slots=True)
 class DemoSuppression:
@@ -48,10 +54,18 @@ class DemoSuppression:
 
 @dataclass(slots=True)
 class Script:
-    """All that is inserted."""
+    """All that is inserted, in two waves.
+
+    First the messages that are bound to an address, then those that rotate: rotation may fill any address to its limit, and a
+    bound message would rightly wait there for an hour.
+    """
 
     rows: list[DemoRow] = field(default_factory=list)
     suppressions: list[DemoSuppression] = field(default_factory=list)
+
+    def waves(self) -> tuple[list[DemoRow], list[DemoRow]]:
+        """The bound ones, and the others."""
+        return [row for row in self.rows if row.is_bound], [row for row in self.rows if not row.is_bound]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +104,7 @@ _HARD_REASONS: Final = ("hard_bounce", "manual")
 _CAMPAIGNS: Final = ("spring-news", "product-tour", "anniversary")
 #: of a client's every 20 messages these three are one thread
 _THREAD_OF_20: Final = (3, 4, 5)
+_ROOMY_PER_HOUR: Final = 12
 _PIN_EVERY, _ATTACHMENT_EVERY, _HTML_EVERY = 50, 75, 3
 
 
@@ -124,13 +139,18 @@ def _writer(fleet: FleetFile, client: DeclaredClient) -> _Writer:
         client=client,
         only_transactional=client.sending_window is not None or client.pacing is Pacing.EVEN,
         other_stream=next((stream for stream in streams.values() if stream != "main"), None),
-        senders=_active_senders(fleet, [name for name, stream in streams.items() if stream == "main"]),
+        senders=_roomy_senders(fleet, [name for name, stream in streams.items() if stream == "main"]),
         words=_WORDS.get(client.timezone, _ENGLISH),
     )
 
 
-def _active_senders(fleet: FleetFile, domains: Sequence[str]) -> tuple[str, ...]:
-    return tuple(a.email for a in fleet.addresses if a.domain in domains and a.status in {None, Status.ACTIVE})
+def _roomy_senders(fleet: FleetFile, domains: Sequence[str]) -> tuple[str, ...]:
+    """Active addresses that have room for a thread and a pinned message besides."""
+    return tuple(
+        address.email
+        for address in fleet.addresses
+        if address.domain in domains and address.status in {None, Status.ACTIVE} and (address.per_hour or math.inf) >= _ROOMY_PER_HOUR
+    )
 
 
 def _write(done: Script, writer: _Writer, number: int, index: int) -> None:

@@ -14,12 +14,12 @@ from rotord.db.connect import open_connection
 from rotord.demo import audit, children, usage
 from rotord.demo.children import DemoError
 from rotord.demo.place import RELAY_SLOTS, SANDBOX_SLOTS
-from rotord.demo.rows import Script, script
+from rotord.demo.rows import DemoRow, Fate, Script, script
 from rotord.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from rotord.fleet import apply, read
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from structlog.typing import FilteringBoundLogger
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 PROGRESS_S: Final = 0.25
 # Twice what `make demo` may take: on a slow machine late is better than not at all.
 DRAIN_S: Final = 120.0
+# The third try of a message that was refused for now twice comes after 4 to 6 s; a limit that is used up opens after an hour.
+STANDSTILL_S: Final = 20.0
 LEADS_S: Final = 60.0
 _POLL_S: Final = 0.05
 _ROWS_AT_ONCE: Final = 500
@@ -41,7 +43,7 @@ _PROVIDER_LIMITS: Final[Mapping[str, int]] = {"relay": 20_000, "sandbox": 10_000
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where it stands, `elapsed_s` after the first row was inserted."""
+    """Where it stands, `elapsed_s` after the first INSERT. `left` counts what is yet to be inserted too."""
 
     total: int
     sent: int
@@ -99,20 +101,41 @@ async def play(place: Place, fleet_file: Path, count: int, screen: Screen, log: 
         screen.step("sandbox", "files, answers after 20-120 ms, refuses 2 % for now, 0.4 % for good")
         began = loop.time()
         async with children.daemon(place.config, url, place.daemon_log) as process:
-            await _wait_for_leader(conn, process, place)
-            screen.step("daemon", f"rotord run, process {process.pid}, leads after {loop.time() - began:.1f} s")
+            stage = _Stage(conn, url, place, process, screen)
             began = loop.time()
+            await stage.wait_for_leader()
+            screen.step("daemon", f"rotord run, process {process.pid}, leads after {loop.time() - began:.1f} s")
             written = script(fleet, count)
-            await _insert(conn, written)
-            screen.step("outbox", f"{count:,} rows inserted in {loop.time() - began:.1f} s")
-            await _watch(conn, process, place, screen, (count, began))
-            drain_s = loop.time() - began
+            drain_s = await _drain(stage, written)
+            # while the daemon leads: afterwards that none does would be the whole answer
+            whys = await stage.explain_left()
             code = await children.end(process)
             if code != 0:
                 raise DemoError(
                     f"the daemon ended with exit code {code}, its log {place.daemon_log} says:\n{children.tail(place.daemon_log)}"
                 )
-        return await _report(conn, place, fleet, written, drain_s, url)
+        found = await audit.audit(conn, place, {row.key: row.fate for row in written.rows})
+        uses = usage.uses(fleet, _PROVIDER_LIMITS, ((d.at, d.sender, d.provider) for d in found.deliveries))
+        for fault in found.faults[:EXPLAINED]:
+            if fault.message and fault.message not in whys:
+                whys[fault.message] = await children.explain(place.config, url, fault.message)
+        return Report(found, uses, drain_s, whys)
+
+
+async def _drain(stage: _Stage, written: Script) -> float:
+    """Insert all of it, wait until it is gone, and return the seconds from the first INSERT."""
+    loop = asyncio.get_running_loop()
+    total, (bound, rotating) = len(written.rows), written.waves()
+    began = loop.time()
+    await _suppress(stage.conn, written)
+    if bound:
+        await _insert(stage.conn, bound)
+        stage.screen.step("outbox", f"{len(bound):,} rows: threads and pinned senders, while their addresses have room")
+        await stage.watch(total, len(rotating), began)
+    await _insert(stage.conn, rotating)
+    stage.screen.step("outbox", f"{len(rotating):,} rows more, whose senders rotate")
+    await stage.watch(total, 0, began)
+    return loop.time() - began
 
 
 async def _prepare(conn: asyncpg.Connection, fleet: FleetFile, screen: Screen) -> None:
@@ -121,24 +144,6 @@ async def _prepare(conn: asyncpg.Connection, fleet: FleetFile, screen: Screen) -
     await migrate.migrate(conn)
     await apply(conn, fleet)
     screen.step("fleet", f"{len(fleet.clients)} clients, {len(fleet.domains)} domains, {len(fleet.addresses):,} addresses")
-
-
-async def _wait_for_leader(conn: asyncpg.Connection, process: asyncio.subprocess.Process, place: Place) -> None:
-    try:
-        async with asyncio.timeout(LEADS_S):
-            while True:
-                _check(process, place)
-                leader = await explain.leader(conn)
-                if leader is not None and leader["is_leading"]:
-                    return
-                await asyncio.sleep(_POLL_S)
-    except TimeoutError:
-        raise DemoError(f"the daemon does not lead after {LEADS_S:.0f} s: see its log {place.daemon_log}") from None
-
-
-def _check(process: asyncio.subprocess.Process, place: Place) -> None:
-    if process.returncode is not None:
-        raise DemoError(f"the daemon ended ({process.returncode}); its log {place.daemon_log} says:\n{children.tail(place.daemon_log)}")
 
 
 SUPPRESS: Final = """
@@ -167,48 +172,81 @@ WHERE idempotency_key = ANY($1::text[])
 """
 
 
-async def _insert(conn: asyncpg.Connection, written: Script) -> None:
+async def _suppress(conn: asyncpg.Connection, written: Script) -> None:
     columns = zip(*((s.recipient, s.client, s.reason) for s in written.suppressions), strict=True)
     if written.suppressions:
         await conn.execute(SUPPRESS, *map(list, columns))
-    for at in range(0, len(written.rows), _ROWS_AT_ONCE):
-        await conn.execute(INSERT, [row.columns for row in written.rows[at : at + _ROWS_AT_ONCE]], timeout=DRAIN_S)
-    await conn.execute(CANCEL, [row.key for row in written.rows if row.fate == "cancelled"])
+
+
+async def _insert(conn: asyncpg.Connection, rows: Sequence[DemoRow]) -> None:
+    for at in range(0, len(rows), _ROWS_AT_ONCE):
+        await conn.execute(INSERT, [row.columns for row in rows[at : at + _ROWS_AT_ONCE]], timeout=DRAIN_S)
+    await conn.execute(CANCEL, [row.key for row in rows if row.fate is Fate.CANCELLED])
 
 
 COUNTS: Final = """
-SELECT count(*) AS queued,
+SELECT count(*) AS live,
        count(*) FILTER (WHERE state = 'uncertain') AS uncertain,
        count(*) FILTER (WHERE state = 'sending') AS sending,
        (SELECT count(*) FROM rotord.message_state WHERE status = 'sent') AS sent
 FROM rotord.queue
 """
 
-
-async def _watch(
-    conn: asyncpg.Connection, process: asyncio.subprocess.Process, place: Place, screen: Screen, inserted: tuple[int, float]
-) -> None:
-    """Show how it goes until nothing is left; what is left when the time is over the audit tells. `inserted`: how many, since when."""
-    loop = asyncio.get_running_loop()
-    total, began = inserted
-    while True:
-        _check(process, place)
-        (counts,) = await conn.fetch(COUNTS)
-        elapsed_s = loop.time() - began
-        left = counts["queued"] - counts["uncertain"]
-        screen.progress(
-            Progress(total, counts["sent"], left, counts["uncertain"], counts["sending"], RELAY_SLOTS + SANDBOX_SLOTS, elapsed_s)
-        )
-        if left == 0 or elapsed_s > DRAIN_S:
-            return
-        await asyncio.sleep(PROGRESS_S)
+LEFT: Final = """
+SELECT id
+FROM rotord.queue
+ORDER BY id
+LIMIT $1
+"""
 
 
-async def _report(conn: asyncpg.Connection, place: Place, fleet: FleetFile, written: Script, drain_s: float, url: str) -> Report:
-    found = await audit.audit(conn, place, {row.key: row.fate for row in written.rows})
-    uses = usage.uses(fleet, _PROVIDER_LIMITS, ((d.at, d.sender, d.provider) for d in found.deliveries))
-    whys = {fault.message: await children.explain(place.config, url, fault.message) for fault in found.faults[:EXPLAINED] if fault.message}
-    return Report(found, uses, drain_s, whys)
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """The daemon at work, seen from the database."""
+
+    conn: asyncpg.Connection
+    url: str
+    place: Place
+    process: asyncio.subprocess.Process
+    screen: Screen
+
+    async def wait_for_leader(self) -> None:
+        try:
+            async with asyncio.timeout(LEADS_S):
+                while True:
+                    self._check()
+                    leader = await explain.leader(self.conn)
+                    if leader is not None and leader["is_leading"]:
+                        return
+                    await asyncio.sleep(_POLL_S)
+        except TimeoutError:
+            raise DemoError(f"the daemon does not lead after {LEADS_S:.0f} s: see its log {self.place.daemon_log}") from None
+
+    async def watch(self, total: int, to_come: int, began: float) -> None:
+        """Show how it goes until the queue is empty but for uncertain ones, or stands still; the audit tells what is left."""
+        loop = asyncio.get_running_loop()
+        left, moved_at = -1, began
+        while True:
+            self._check()
+            (counts,) = await self.conn.fetch(COUNTS)
+            live = counts["live"] - counts["uncertain"]
+            now = loop.time()
+            if live + to_come != left:
+                left, moved_at = live + to_come, now
+            slots = RELAY_SLOTS + SANDBOX_SLOTS
+            self.screen.progress(Progress(total, counts["sent"], left, counts["uncertain"], counts["sending"], slots, now - began))
+            if live == 0 or now - began > DRAIN_S or now - moved_at > STANDSTILL_S:
+                return
+            await asyncio.sleep(PROGRESS_S)
+
+    async def explain_left(self) -> dict[int, str]:
+        left = await self.conn.fetch(LEFT, EXPLAINED)
+        return {row["id"]: await children.explain(self.place.config, self.url, row["id"]) for row in left}
+
+    def _check(self) -> None:
+        if self.process.returncode is not None:
+            log = self.place.daemon_log
+            raise DemoError(f"the daemon ended ({self.process.returncode}); its log {log} says:\n{children.tail(log)}")
 
 
 async def _close(conn: asyncpg.Connection) -> None:
