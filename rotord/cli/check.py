@@ -85,7 +85,7 @@ async def _check_settings(report: Report, settings: Settings) -> dict[str, tuple
     if settings.engine.redirect_all_to:
         says = f"rehearsal: every message goes to {settings.engine.redirect_all_to}"
         report.add("rehearsal", "", Verdict(Level.WARN, says, "empty engine.redirect_all_to before you go live"))
-    report.add("later", "", _later(settings))
+    report.add("release", "", _later(settings))
     report.add("state", "", await writable(settings.state.dir))
     signers = {}
     for name, key in settings.dkim.items():

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 SYSTEM_FILE: Final = Path("/etc/rotord/rotord.toml")
 # A file of every key with its comments is 10 kB; a credential is a key or a PEM.
 _MAX_FILE_BYTES, _MAX_CREDENTIAL_BYTES = 1_048_576, 65_536
+#: Names the file, so it is no setting.
+_CONFIG: Final = f"{PREFIX}CONFIG"
 #: Faults that pydantic tells of a provider, and that are its kind's.
 _OF_THE_KIND: Final = frozenset({"union_tag_not_found", "union_tag_invalid", "not_in_this_release"})
 
@@ -43,13 +45,14 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     """Read the settings; `path` is --config. SettingsError lists every fault."""
     try:
         file = File(_find(path, environ))
-        credentials = Overrides(_credentials(environ), file)
+        credentials = Credentials(environ, file)
     except FaultsError as error:
         raise SettingsError(error.lines) from None
-    environment = Overrides(_variables(environ), file)
+    environment = Environment(environ, file)
     reader = _Reader(environment, credentials, file)
     faults = reader.unknown()
     try:
+        # the sources know this call's file and environment, so they are handed in ready-made
         settings = Settings(_build_sources=((environment, credentials, file), {}))
     except ValidationError as error:
         faults += reader.invalid(error)
@@ -61,30 +64,9 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
 def _find(path: Path | None, environ: Mapping[str, str]) -> Path | None:
     if path is not None:
         return path
-    if named := environ.get(f"{PREFIX}CONFIG"):
+    if named := environ.get(_CONFIG):
         return Path(named)
     return SYSTEM_FILE if SYSTEM_FILE.is_file() else None
-
-
-def _variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
-    for name, text in sorted(environ.items()):
-        if name.startswith(PREFIX) and name != f"{PREFIX}CONFIG":
-            yield name, name, text
-
-
-def _credentials(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
-    directory = environ.get("CREDENTIALS_DIRECTORY")
-    if not directory:
-        return
-    try:
-        files = sorted(Path(directory).iterdir())
-    except OSError as error:
-        raise FaultsError([f"$CREDENTIALS_DIRECTORY {directory}: cannot be read: {error.strerror}"]) from None
-    for file in files:
-        if file.name.startswith(PREFIX.lower()):
-            # an editor or `echo` ends a file with a line end that is no part of the secret
-            text = read_text(file, _MAX_CREDENTIAL_BYTES).removesuffix("\n").removesuffix("\r")
-            yield file.name.upper(), f"credential {file.name}", text
 
 
 class _Source(PydanticBaseSettingsSource):
@@ -121,7 +103,7 @@ class File(_Source):
 
 
 class Overrides(_Source):
-    """Keys given one by one, as (variable, origin, text). A table that the file says is none stays the file's fault."""
+    """Keys that are given one by one, as (variable, origin, text). A table that the file says is none stays the file's fault."""
 
     def __init__(self, given: Iterable[tuple[str, str, str]], file: File) -> None:
         super().__init__({})
@@ -142,6 +124,35 @@ class Overrides(_Source):
             table = table.setdefault(str(part), {})
         # dicts of two sources become one; a key's value comes from one
         table[str(where[-1])] = MappingProxyType(value) if isinstance(value, dict) else value
+
+
+class Environment(Overrides):
+    """The variables that begin with ROTORD_."""
+
+    def __init__(self, environ: Mapping[str, str], file: File) -> None:
+        ours = sorted(name for name in environ if name.startswith(PREFIX) and name != _CONFIG)
+        super().__init__(((name, name, environ[name]) for name in ours), file)
+
+
+class Credentials(Overrides):
+    """The files of $CREDENTIALS_DIRECTORY; FaultsError when one cannot be read."""
+
+    def __init__(self, environ: Mapping[str, str], file: File) -> None:
+        super().__init__(_credentials(environ.get("CREDENTIALS_DIRECTORY", "")), file)
+
+
+def _credentials(directory: str) -> Iterator[tuple[str, str, str]]:
+    if not directory:
+        return
+    try:
+        files = sorted(Path(directory).iterdir())
+    except OSError as error:
+        raise FaultsError([f"$CREDENTIALS_DIRECTORY {directory}: cannot be read: {error.strerror}"]) from None
+    for file in files:
+        if file.name.startswith(PREFIX.lower()):
+            # an editor or `echo` ends a file with a line end that is no part of the secret
+            text = read_text(file, _MAX_CREDENTIAL_BYTES).removesuffix("\n").removesuffix("\r")
+            yield file.name.upper(), f"credential {file.name}", text
 
 
 class _Reader:

@@ -238,7 +238,7 @@ async def test_what_is_wrong_with_the_configuration_is_named(rotord, well, monke
     assert [line.split(":")[0] for line in problems(done)] == [
         "warn  unsubscribe",
         "warn  rehearsal",
-        "warn  later",
+        "warn  release",
         "fail  state",
         "fail  dkim acme",
         "fail  provider backup",

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -88,6 +89,18 @@ async def test_what_is_not_sent_in_time_is_explained_and_called_back(rotord, db,
         "SELECT m.status, o.kind, o.sender, o.expires_at - o.created_at AS life FROM rotord.messages m JOIN rotord.outbox o USING (id)"
     )
     assert tuple(message) == ("cancelled", "transactional", "a@acme.example", timedelta(seconds=31))
+
+
+async def test_a_test_that_is_interrupted_is_called_back(rotord, db, leader):
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "rotord", "send-test", *MESSAGE), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    assert b"accepted  into the outbox" in await process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, error = await process.communicate()
+
+    assert (process.returncode, error) == (130, b"")
+    assert await db.fetchval("SELECT status FROM rotord.messages") == "cancelled"
 
 
 async def test_a_suppressed_recipient_is_said(rotord, db):
