@@ -392,10 +392,9 @@ def _charge(address: AddressState) -> None:
     """Let an address and its domain pay for a turn, whether rotation gave it or a pin did."""
     for place, member in address.members:
         member.pass_ += member.stride
-        if place.fresh is not None:
-            place.fresh.pass_ += place.fresh.stride
-        if place.late is not None:
-            place.late.pass_ += place.late.stride
+        for of_domain in (place.fresh, place.late):
+            if of_domain is not None:
+                of_domain.pass_ += of_domain.stride
 
 
 def _reach(client: Client) -> tuple[object, ...]:

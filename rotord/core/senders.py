@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, assert_never
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from rotord.core.model import Health, Kind, Pacing, Status
@@ -121,7 +121,7 @@ class ClientState:
         self.cap.set_limits(value.per_hour, value.per_day, value.transactional_reserve)
         self.clock, self.fault = _clock(value)
         self.paced = value.pacing is Pacing.EVEN
-        self.pace = make_pace(f"client/{value.slug}", value.per_hour, value.per_day, self)
+        self.pace = make_pace("client", value.slug, value.per_hour, value.per_day, self)
         self.is_active = value.status is Status.ACTIVE
         self.timed = value.sending_window is not None or self.fault != ""
         # Below the client, bulk and transactional mail meet the same gates, so one set of rings serves both.
@@ -144,14 +144,15 @@ class AddressState:
         self.value = value
         client = self.domain.client
         self.cap.set_limits(value.per_hour, value.per_day, client.value.transactional_reserve)
-        self.pace = make_pace(f"address/{value.email}", value.per_hour, value.per_day, client)
+        self.pace = make_pace("address", value.email, value.per_hour, value.per_day, client)
         self.rests_until = _stopped_until(value)
         # Today's quota times health.
         self.weight = _quota(value.per_hour, value.per_day, USUAL_DAY) * HEALTH_WEIGHT[value.health]
 
     def enter(self) -> None:
         """Take a turn in each place of its domain."""
-        self.members = tuple((place, place.addresses.add(self, self.weight, self.cap.used_day)) for place in self.domain.places)
+        used = self.cap.used_day
+        self.members = tuple([(place, place.addresses.add(self, self.weight, used)) for place in self.domain.places])
 
     def open_at(self, now: float, kind: Kind) -> float:
         """When this address itself may begin a message of `kind`."""
@@ -259,7 +260,7 @@ class DomainState:
         """Take a changed value; what is counted stays counted."""
         self.value, self.client, self.route = value, client, route
         self.cap.set_limits(value.per_hour, value.per_day, client.value.transactional_reserve)
-        self.pace = make_pace(f"domain/{value.name}", value.per_hour, value.per_day, client)
+        self.pace = make_pace("domain", value.name, value.per_hour, value.per_day, client)
         self.rests_until = _stopped_until(value)
 
     def weigh(self) -> float:
@@ -286,13 +287,15 @@ def resting_until(health: Health, until: float | None) -> float:
             return inf if until is None else until
         case Health.HEALTHY | Health.SUSPICIOUS | Health.PROBATION:
             return -inf
+        case _:
+            assert_never(health)
 
 
-def make_pace(key: str, per_hour: int | None, per_day: int | None, client: ClientState) -> Pace | None:
+def make_pace(scope: str, name: str, per_hour: int | None, per_day: int | None, client: ClientState) -> Pace | None:
     """An even spread for an entity with limits whose client wants one."""
     if not client.paced or (per_hour is None and per_day is None):
         return None
-    return Pace(Pacer(key, per_hour, per_day, client.clock))
+    return Pace(Pacer(f"{scope}/{name}", per_hour, per_day, client.clock))
 
 
 def _stopped_until(value: Address | Domain) -> float:

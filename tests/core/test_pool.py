@@ -414,6 +414,54 @@ def test_a_raised_limit_opens_at_once():
     assert len(send(pool, 10)) == 7
 
 
+@pytest.mark.parametrize("end", ["settle", "cancel"])
+def test_what_ends_between_a_change_of_the_fleet_and_the_next_decision_is_counted(end):
+    pool = fleet(domains=1, addresses=1, address={"per_day": 2})
+    chosen = pool.choose(LANE, AT)
+    pool.put_domain(replace(pool.domains["d0.example"].value, stream="news"))
+    if end == "settle":
+        pool.settle(chosen, Outcome.DEFERRED, AT)
+    else:
+        pool.cancel(chosen)
+    pool.put_domain(replace(pool.domains["d0.example"].value, stream="main"))
+
+    assert len(send(pool, 5)) == 2
+
+    chosen = pool.choose(LANE, AT + DAY)
+    pool.put_domain(replace(pool.domains["d0.example"].value, providers=()))
+    pool.settle(chosen, Outcome.ACCEPTED, AT + DAY)
+
+    assert pool.choose(LANE, AT + DAY) == Wait(Gate.SLOTS, inf, "stream", "acme/main")
+
+
+def test_a_late_domain_whose_last_places_are_in_the_air_is_looked_at_when_they_land():
+    pool = fleet(domains=1, addresses=1, domain={"per_hour": 10}, address={"per_day": 1000})
+    flying = [pool.choose(LANE, AT) for _ in range(10)]
+
+    assert pool.choose(LANE, AT).until == inf
+
+    pool.settle(flying.pop(), Outcome.ACCEPTED, AT + 1)
+
+    assert pool.choose(LANE, AT + 1).until == AT + 1 + HOUR
+
+    pool.cancel(flying.pop())
+
+    assert len(send(pool, 5, AT + 1)) == 1
+
+    for assignment in flying:
+        pool.settle(assignment, Outcome.ACCEPTED, AT + 2)
+
+    assert pool.choose(LANE, AT + 2).until == AT + 1 + HOUR
+
+
+def test_a_late_domain_follows_a_change_of_its_weight():
+    pool = fleet(domain={"per_hour": 10}, address={"per_day": 1000})
+    send(pool, 19)
+    change(pool, "a0@d0.example", per_day=2000)
+
+    assert len(send(pool, 5)) == 1
+
+
 # -- providers -----------------------------------------------------------------------------------------------------------------------
 
 
@@ -697,7 +745,9 @@ def test_a_rebuilt_pace_goes_on_where_it_stopped():
             now = max(chosen.until, now + 0.001)
         pool.settle(chosen, Outcome.ACCEPTED, now)
         ledger.append(LedgerRow(chosen.email, "d0.example", "acme", "relay", now, now, Outcome.ACCEPTED))
-    rebuilt.restore(ledger)
+    # One of another day that ended late counts for the cap, not for this day's pace.
+    late = LedgerRow("a0@d0.example", "d0.example", "acme", "relay", AT - 1.5 * DAY, AT - 1.5 * DAY, Outcome.UNCERTAIN)
+    rebuilt.restore([*ledger, late])
 
     assert rebuilt.choose(LANE, now) == pool.choose(LANE, now)
 

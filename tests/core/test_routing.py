@@ -65,6 +65,7 @@ def test_a_full_or_paused_provider_or_one_without_slots_is_skipped_and_does_not_
 def test_a_single_provider_needs_no_turns_and_a_stranger_pays_none():
     route = Route([gate("a"), gate("b")])
     route.charge(gate("c"))
+    route.refund(gate("c"))
 
     assert send(route, 2) == ["a", "b"]
     assert send(Route([gate("a")]), 3) == ["a"] * 3
