@@ -172,6 +172,7 @@ def _steps(message: int, taken_at: datetime, progress: Progress) -> Iterator[Ste
 
     yield step(taken_at, "accepted", f"into the outbox, as message {message}")
     yield step(taken_at, "queued", "in the same transaction, and the daemon was notified")
+    known_at = progress.settled_at or progress.now
     for attempt in progress.attempts:
         yield step(attempt["began_at"], "begun", f"attempt {attempt['number']} from {attempt['address']} through {attempt['provider']}")
         if attempt["outcome"] is None:
@@ -183,9 +184,11 @@ def _steps(message: int, taken_at: datetime, progress: Progress) -> Iterator[Ste
             if attempt is progress.attempts[-1] and progress.due_at and not progress.is_over
             else ""
         )
-        yield step(attempt["finished_at"] or progress.now, attempt["outcome"], f"{attempt['provider']} answered {answer}{blame}{again}")
+        # booked by the later edge of the leader's clock, which may run ahead of the row that says so
+        answered_at = min(attempt["finished_at"] or known_at, known_at)
+        yield step(answered_at, attempt["outcome"], f"{attempt['provider']} answered {answer}{blame}{again}")
     if progress.is_over:
-        yield step(progress.settled_at or progress.now, progress.status, _ENDS.get(progress.status, progress.last_error or "final"))
+        yield step(known_at, progress.status, _ENDS.get(progress.status, progress.last_error or "final"))
 
 
 async def _why(session: Session, message: int) -> Finding | None:
