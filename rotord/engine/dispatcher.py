@@ -254,7 +254,7 @@ class Dispatcher:
     # -- reservations ------------------------------------------------------------------------------------------------------------
 
     def _plan(self, requests: Sequence[tuple[LaneState, LaneRequest]], found: Sequence[Candidate], shares: dict[str, int]) -> list[Planned]:
-        """Reserve for each client its share, transactional first, then by priority and age, whatever lane a row is in."""
+        """Reserve for each client its share in its turn, transactional first, then by priority and age, whatever lane a row is in."""
         states = {state.key: state for state, _ in requests}
         rows: dict[int, list[Candidate]] = {key: [] for key in states}
         taken: dict[int, list[Candidate]] = {key: [] for key in states}
@@ -263,7 +263,10 @@ class Dispatcher:
         planned: list[Planned] = []
         blocked: set[int] = set()
         now = self._clock.now()
+        queues: dict[str, list[Candidate]] = {}
         for candidate in sorted(found, key=lambda row: (states[row.lane_key].lane.kind is Kind.BULK, row.rank, row.due_at, row.id)):
+            queues.setdefault(states[candidate.lane_key].lane.client, []).append(candidate)
+        for candidate in self._fair.in_turn(queues, lambda row: states[row.lane_key].lane.kind is not Kind.BULK):
             state = states[candidate.lane_key]
             if candidate.lane_key in blocked or shares[state.lane.client] <= 0:
                 continue

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # Above this size rendering would hold up the loop for more than about 5 ms, so a thread does it.
 IN_THREAD_FROM = 256 * 1024
+KINDS = frozenset(Kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,8 @@ def _local_part_is_ascii(address: str) -> bool:
 def _message(payload: Payload, message_id: str) -> Message:
     if not isinstance(payload.metadata, dict):
         raise RenderError("metadata is not a JSON object")
+    if payload.kind not in KINDS:
+        raise RenderError(f"kind {payload.kind!r} is neither bulk nor transactional")
     return Message(
         id=payload.id,
         client=payload.client,

@@ -66,3 +66,28 @@ def test_a_client_that_comes_back_from_silence_has_no_claim_to_the_past():
 
     assert 40 <= given["a"] <= 50
     assert given["a"] + given["b"] == 100
+
+
+def test_what_is_scarcer_than_slots_goes_round_too_whoever_came_first():
+    fair = FairShare()
+    weights = {"first": 1.0, "second": 1.0, "third": 2.0}
+    begun = Counter()
+    for _ in range(400):
+        fair.advance(dict.fromkeys(weights, 100))
+        for client in fair.in_turn({client: [client] * 100 for client in weights}, lambda _: False):
+            fair.charge(client, weights[client])
+            begun[client] += 1
+            break  # there was one token
+
+    assert begun == {"first": 100, "second": 100, "third": 200}
+
+
+def test_turns_keep_each_clients_order_and_let_the_urgent_go_first():
+    fair = FairShare()
+    queues = {"a": ["a1!", "a2", "a3"], "b": ["b1", "b2"], "c": ["c1!", "c2!"], "d": []}
+    order = []
+    for row in fair.in_turn(queues, lambda row: row.endswith("!")):
+        fair.charge(row[0], 1.0)
+        order.append(row)
+
+    assert order == ["a1!", "c1!", "c2!", "b1", "a2", "b2", "a3"]
