@@ -91,7 +91,7 @@ STEP = st.one_of(
     st.tuples(st.just("hold"), st.sampled_from([ANY, BULK])),
     st.tuples(st.just("book"), st.none()),
     st.tuples(st.just("release"), st.none()),
-    st.tuples(st.just("restore"), st.floats(-100_000, 8000)),
+    st.tuples(st.just("restore"), st.tuples(st.floats(-100_000, 8000), st.integers(1, 3))),
     st.tuples(st.just("limits"), LIMITS.filter(lambda limits: limits[:2] != (0, None))),
 )
 
@@ -110,8 +110,8 @@ def take_step(step, value, cap, naive, now):
             cap.release()
             naive.held -= 1
         case "restore":
-            cap.restore(now + value)
-            naive.finishes.append(now + value)
+            cap.restore(now + value[0], value[1])
+            naive.finishes += [now + value[0]] * value[1]
         case "limits":
             cap.set_limits(*value)
             naive.limits(*value)
@@ -295,8 +295,9 @@ def test_what_is_told_late_is_forgotten_in_its_time():
     cap.use(AT + HOUR + 10)
     cap.restore(AT + 5)  # behind the hour, within the day
     cap.restore(AT - DAY)  # over
+    cap.restore(AT - 5, 2)  # older than what the hour forgot
 
-    assert cap.use(AT + HOUR + 10) == (1, 3)
+    assert cap.use(AT + HOUR + 10) == (1, 5)
 
     cap.use(AT + DAY + 6)
     cap.restore(AT + 2)  # older than what was forgotten
