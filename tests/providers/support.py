@@ -32,13 +32,15 @@ def smtp_config(port, **changes):
 @asynccontextmanager
 async def running(provider):
     """The provider's `run` beside the test's body."""
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(provider.run())
-        try:
-            yield provider
-        finally:
-            task.cancel()
-    await provider.close()
+    try:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(provider.run())
+            try:
+                yield provider
+            finally:
+                task.cancel()
+    finally:
+        await provider.close()
 
 
 def smtp(port, **changes):

@@ -1,0 +1,358 @@
+"""An HTTP API as a provider: `max_in_flight` requests at once over kept-alive connections, and an exact account of each.
+
+What a provider's request looks like and what its answers mean is in its own module (mailgun.py, sendgrid.py, smtp2go.py), as
+pure functions; here is the one call. `body_left` turns True immediately before the write that ends the request's body: from then
+on the provider may have the message, before it cannot, for a body that is shorter than its Content-Length is no request.
+
+    untried -> up -> down -> trial -> up        down: unreachable, or it does not let us in; a probe without a message ends it
+                `-> slowed -'                   trial: after "not let in" one message at a time, until one is not refused so
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final, Protocol
+
+import aiohttp
+import structlog
+from aiohttp.payload import Payload
+from yarl import URL
+
+from rotord.core.http_replies import Answer, Effect, Judgement, unanswered
+from rotord.core.mime import RenderError
+from rotord.core.model import Blame, Outcome, Reply
+from rotord.core.replies import clean
+from rotord.providers.availability import Availability
+from rotord.providers.base import ProviderStatus
+from rotord.providers.slowdown import Slowdown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from aiohttp.abc import AbstractStreamWriter
+
+    from rotord.providers.base import Envelope
+
+_log = structlog.get_logger(__name__)
+
+#: a message's answer is some hundred bytes
+ANSWER_LIMIT: Final = 65_536
+#: Shorter than any server's: below the 5 s of the shortest that is in use (Node's).
+KEEP_ALIVE_S: Final = 3.0
+#: Connections that a server closed while they were idle can be many, but after the first of them the loop has heard of all.
+TRIES: Final = 3
+#: above it, making the request would hold up the loop for more than about 5 ms
+_IN_THREAD_FROM: Final = 262_144
+_CHUNK: Final = 65_536
+_CLOSE_S: Final = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class ApiConfig:
+    """`tracking`: let the provider rewrite links and count opens as the account is set; False turns both off where it can be."""
+
+    name: str
+    base_url: str
+    api_key: str = field(repr=False)
+    max_in_flight: int = 100
+    tracking: bool = False
+    connect_timeout_s: float = 10.0
+    #: from the connection to the end of the answer
+    total_timeout_s: float = 60.0
+    probe_max_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One POST. Its headers hold the key, so they are in no repr."""
+
+    url: str
+    body: bytes = field(repr=False)
+    content_type: str
+    headers: Mapping[str, str] = field(repr=False)
+
+
+class Api(Protocol):
+    """What is particular to one provider. Both methods are pure: the same arguments, the same result."""
+
+    kind: str
+    #: what must stand in no text, whatever a server sends back
+    secrets: tuple[str, ...]
+
+    def request(self, envelope: Envelope) -> Request:
+        """Write the request; raises RenderError for a message that this API cannot be given."""
+
+    def judge(self, answer: Answer, now: float) -> Judgement:
+        """Say what an answer means. Total, whatever the answer. `now` is Unix time."""
+
+
+class HttpProvider:
+    """A provider that takes mail by HTTP."""
+
+    def __init__(self, api: Api, config: ApiConfig, clock: Callable[[], float] = time.monotonic) -> None:
+        self.name = config.name
+        self.kind = api.kind
+        self.attempt_timeout_s = config.total_timeout_s
+        self._api = api
+        self._config = config
+        self._clock = clock
+        self._availability = Availability(config.probe_max_s, clock)
+        self._slowdown = Slowdown(config.max_in_flight, clock)
+        self._on_trial = False
+        self._in_flight = 0
+        self._session: aiohttp.ClientSession | None = None
+        self._work = asyncio.Event()
+        self._wake: Callable[[], None] = lambda: None
+
+    def ready(self) -> int:
+        """Count the requests that may be made now; none before the first probe, while it is down, and in a pause."""
+        if self._availability.up is not True or self._slowdown.pause_s:
+            return 0
+        return max(0, (1 if self._on_trial else self._slowdown.slots) - self._in_flight)
+
+    def want(self, slots: int) -> None:
+        """Nothing has to be opened: a request opens its own connection when none is idle."""
+
+    def on_ready(self, wake: Callable[[], None]) -> None:
+        """Register the dispatcher."""
+        self._wake = wake
+
+    def take(self) -> HttpSlot | None:
+        """Take the place of one request."""
+        if self.ready() <= 0:
+            return None
+        self._in_flight += 1
+        return HttpSlot(self)
+
+    def status(self) -> ProviderStatus:
+        """Tell how it is doing; one that was asked to slow down is up, with the reason."""
+        state, pause_s = self._availability, self._slowdown.pause_s
+        return ProviderStatus(
+            up=state.up,
+            ready=self.ready(),
+            in_flight=self._in_flight,
+            capacity=1 if self._on_trial else self._slowdown.slots,
+            reason=state.reason or self._slowdown.reason,
+            next_try_in_s=state.next_try_in_s or pause_s or None,
+        )
+
+    async def run(self) -> None:
+        """Find out whether it can be reached, and say so again after each time it could not."""
+        self._session = self._open_session()
+        while True:
+            self._work.clear()
+            if self._availability.up is not True and self._availability.may_try:
+                await self._probe()
+                continue
+            self._wake()  # a pause may have just ended
+            delay_s = self._availability.next_try_in_s
+            try:
+                async with asyncio.timeout(self._slowdown.pause_s or None if delay_s is None else delay_s):
+                    await self._work.wait()
+            except TimeoutError:
+                continue
+
+    async def close(self) -> None:
+        """Close every connection. After `run` has ended."""
+        session, self._session = self._session, None
+        if session is not None:
+            try:
+                async with asyncio.timeout(_CLOSE_S):
+                    await session.close()
+            except TimeoutError:
+                _log.warning("connections_not_closed_in_time", provider=self.name)
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._config.max_in_flight + 1, keepalive_timeout=KEEP_ALIVE_S),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, connect=self._config.connect_timeout_s),
+            headers={"User-Agent": "rotord", "Accept": "application/json", "Accept-Encoding": "identity"},
+            auto_decompress=False,
+        )
+
+    async def _probe(self) -> None:
+        """See whether it can be reached. Any answer is one: without a key and a message there is nothing to be refused."""
+        if self._session is None:
+            return
+        try:
+            async with (
+                asyncio.timeout(self._config.connect_timeout_s),
+                self._session.get(URL(self._config.base_url), allow_redirects=False),
+            ):
+                pass
+        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
+            self._failed(self._words(error))
+        else:
+            self._availability.succeeded()
+            self._wake()
+
+    async def exchange(self, slot: HttpSlot, envelope: Envelope) -> Judgement:
+        """Make the request of one message, at most `TRIES` times while nothing of it has left."""
+        try:
+            if len(envelope.mime) < _IN_THREAD_FROM:
+                request = self._api.request(envelope)
+            else:
+                request = await asyncio.to_thread(self._api.request, envelope)
+        except RenderError as error:
+            return Judgement(Reply(Outcome.REJECTED, Blame.CONTENT, "", clean(str(error))))
+        deadline = asyncio.get_running_loop().time() + self._config.total_timeout_s
+        judgement = unanswered("the provider is closed", body_left=False)
+        for _ in range(TRIES if self._session is not None else 0):
+            body = slot.body = Body(request)
+            try:
+                answer = await self._post(request, body, deadline)
+            except (aiohttp.ClientError, OSError) as error:
+                judgement = unanswered(self._words(error), body_left=body.left)
+                if body.left or isinstance(error, (TimeoutError, aiohttp.ClientConnectorError)):
+                    break
+            else:
+                judgement = self._judge(answer, body)
+                break
+            finally:
+                body.end()
+        return judgement._replace(reply=self._scrubbed(judgement.reply))
+
+    async def _post(self, request: Request, body: Body, deadline: float) -> Answer:
+        session = self._session
+        if session is None:
+            raise aiohttp.ClientConnectionError("the provider is closed")
+        async with asyncio.timeout_at(deadline):
+            response = await session.post(URL(request.url, encoded=True), data=body, headers=request.headers, allow_redirects=False)
+        try:
+            async with asyncio.timeout_at(deadline):
+                content = await _read(response)
+        except (aiohttp.ClientError, OSError):
+            # The status was read, and says more than a lost answer.
+            return Answer(response.status, response.headers, b"", complete=False)
+        finally:
+            response.close()
+        return Answer(response.status, response.headers, content[:ANSWER_LIMIT], complete=len(content) <= ANSWER_LIMIT)
+
+    def _judge(self, answer: Answer, body: Body) -> Judgement:
+        judgement = self._api.judge(answer, time.time())
+        if judgement.reply.outcome is Outcome.UNCERTAIN and not body.left:
+            # It was refused before it had been said.
+            return judgement._replace(reply=replace(judgement.reply, outcome=Outcome.NOT_SENT))
+        return judgement
+
+    def freed(self, judgement: Judgement | None) -> None:
+        """Take a place back, and see what the answer says about the provider. Synchronous: the reply must not wait."""
+        self._in_flight -= 1
+        if judgement is not None:
+            self._draw_conclusions(judgement)
+        self._wake()
+
+    def _draw_conclusions(self, judgement: Judgement) -> None:
+        reply, effect, quota_back_in_s = judgement
+        if effect is Effect.DOWN:
+            self._on_trial = True
+            self._failed(f"{reply.code} {reply.text}", patiently=True)
+            return
+        if reply.outcome is Outcome.NOT_SENT and reply.blame is Blame.NETWORK:
+            self._failed(reply.text)
+            return
+        if reply.code:
+            self._on_trial = False
+        if reply.outcome is Outcome.ACCEPTED:
+            self._availability.succeeded()
+            self._slowdown.took()
+        elif effect is Effect.PAUSE:
+            self._slowdown.paused(reply.retry_after_s, f"asked for less: {reply.code} {reply.text}")
+        elif effect is Effect.EASE:
+            self._slowdown.eased(f"asked for less: {reply.code} {reply.text}")
+        if quota_back_in_s:
+            self._slowdown.hold(quota_back_in_s)
+        if self._slowdown.pause_s:
+            self._work.set()  # its end has to be waited for
+
+    def _failed(self, reason: str, *, patiently: bool = False) -> None:
+        if self._availability.failed(reason, patiently=patiently):
+            _log.warning("provider_down", provider=self.name, reason=reason)
+        self._work.set()
+
+    def _words(self, error: Exception) -> str:
+        if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientError):
+            return "no answer in time"
+        return self._without_secrets(clean(str(error) or type(error).__name__))
+
+    def _scrubbed(self, reply: Reply) -> Reply:
+        return replace(reply, code=self._without_secrets(reply.code), text=self._without_secrets(reply.text))
+
+    def _without_secrets(self, text: str) -> str:
+        for secret in self._api.secrets:
+            if secret:
+                text = text.replace(secret, "***")
+        return text
+
+
+class HttpSlot:
+    """The place of one request, taken for one message."""
+
+    def __init__(self, provider: HttpProvider) -> None:
+        self._provider = provider
+        self.body: Body | None = None
+
+    @property
+    def body_left(self) -> bool:
+        """True from the moment the last byte of the request may have been handed to the kernel."""
+        return self.body is not None and self.body.left
+
+    async def send(self, envelope: Envelope) -> Reply:
+        """Send one message. Cancelled, it cuts the connection: half a body is no request."""
+        judgement: Judgement | None = None
+        try:
+            judgement = await self._provider.exchange(self, envelope)
+        finally:
+            self._provider.freed(judgement)
+        return judgement.reply
+
+    def give_back(self) -> None:
+        """Return it unused."""
+        self._provider.freed(None)
+
+
+class Body(Payload):
+    """A request's body that knows whether its last byte may have left."""
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(request.body, content_type=request.content_type)
+        self._size = len(request.body)
+        self.left = False
+        self._over = False
+
+    def end(self) -> None:
+        """Write nothing more: who sends it has drawn his conclusions."""
+        self._over = True
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Return it as text; aiohttp asks for it where it shows a body."""
+        return bytes(self._value).decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Write it all, the last chunk once the others are with the kernel."""
+        # Twice round the loop, so that it hears of an end that the server put to an idle connection before anything is written.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        content = memoryview(self._value)
+        last = max(len(content) - 1, 0) // _CHUNK * _CHUNK
+        for start in range(0, last, _CHUNK):
+            await writer.write(content[start : start + _CHUNK])
+        self._stand_before_the_last(writer)
+        # No await between the two: what is said here is what happens.
+        self.left = True
+        await writer.write(content[last:])
+
+    def _stand_before_the_last(self, writer: AbstractStreamWriter) -> None:
+        transport = getattr(writer, "transport", None)
+        if self._over or transport is None or transport.is_closing():
+            raise ConnectionResetError("connection lost before the message was sent")
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    content = b""
+    while len(content) <= ANSWER_LIMIT and (piece := await response.content.read(ANSWER_LIMIT + 1 - len(content))):
+        content += piece
+    return content
