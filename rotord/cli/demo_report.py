@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -113,8 +114,12 @@ def _reasons(report: Report) -> dict[str, tuple[int, str]]:
 
 
 def _show_next(report: Report, config: Path) -> None:
-    program = short(Path(sys.argv[0])) if Path(sys.argv[0]).name == "rotord" else f"{short(Path(sys.executable))} -m rotord"
-    command = f"{program} --config {short(config)}"
+    program = (
+        shlex.quote(short(Path(sys.argv[0])))
+        if Path(sys.argv[0]).name == "rotord"
+        else f"{shlex.quote(short(Path(sys.executable)))} -m rotord"
+    )
+    command = f"{program} --config {shlex.quote(short(config))}"
     print("\nTry next. Each starts the demo's database for as long as it takes.\n")
     print(f"  {command} status")
     examples = _reasons(report)

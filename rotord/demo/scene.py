@@ -130,7 +130,7 @@ async def _drain(stage: _Stage, written: Script) -> float:
     await _suppress(stage.conn, written)
     if bound:
         await _insert(stage.conn, bound)
-        stage.screen.step("outbox", f"{len(bound):,} rows: threads and pinned senders, while their addresses have room")
+        stage.screen.step("outbox", f"{len(bound):,} rows first: threads and pinned senders, while there is room")
         await stage.watch(total, len(rotating), began)
     await _insert(stage.conn, rotating)
     stage.screen.step("outbox", f"{len(rotating):,} rows more, whose senders rotate")
