@@ -294,8 +294,8 @@ def test_what_is_told_late_is_forgotten_in_its_time():
     cap.restore(AT + HOUR + 10)
     cap.use(AT + HOUR + 10)
     cap.restore(AT + 5)  # behind the hour, within the day
-    cap.restore(AT - DAY)  # over
     cap.restore(AT - 5, 2)  # older than what the hour forgot
+    cap.restore(AT - DAY)  # over
 
     assert cap.use(AT + HOUR + 10) == (1, 5)
 
