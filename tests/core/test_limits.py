@@ -295,6 +295,9 @@ def test_what_is_told_late_is_forgotten_in_its_time():
     cap.use(AT + HOUR + 10)
     cap.restore(AT + 5)  # behind the hour, within the day
     cap.restore(AT - 5, 2)  # older than what the hour forgot
+
+    assert cap.use(AT + HOUR + 10) == (1, 5)
+
     cap.restore(AT - DAY)  # over
 
     assert cap.use(AT + HOUR + 10) == (1, 5)
