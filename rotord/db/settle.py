@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SETTLE = """
 WITH done AS MATERIALIZED (
-  SELECT d.*, EXISTS (SELECT FROM rotord.outbox o WHERE o.id = d.id AND o.cancelled_at IS NOT NULL) AS cancelled
+  SELECT d.*, d.next = 'retry' AND EXISTS (SELECT FROM rotord.outbox o WHERE o.id = d.id AND o.cancelled_at IS NOT NULL) AS cancelled
     FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::float8[],
                 $9::text[], $10::float8[], $11::text[])
       AS d (attempt, id, outcome, blame, code, reply, provider_message_id, finished_at, next, due_at, pin)
@@ -27,7 +27,6 @@ WITH done AS MATERIALIZED (
          provider_message_id = nullif(d.provider_message_id, ''), finished_at = to_timestamp(d.finished_at)
     FROM done d
    WHERE a.id = d.attempt AND (a.outcome IS NULL OR a.outcome = 'uncertain')
-  RETURNING a.id, a.address, a.provider
 ), gone AS (
   DELETE FROM rotord.queue q
    USING done d
@@ -37,11 +36,11 @@ WITH done AS MATERIALIZED (
 ), state AS (
   INSERT INTO rotord.message_state
          (id, client, status, sender, provider, provider_message_id, message_id, attempts, last_error, sent_at)
-  SELECT g.id, g.client, CASE g.next WHEN 'retry' THEN 'cancelled' ELSE g.next END, l.address, l.provider,
+  SELECT g.id, g.client, CASE g.next WHEN 'retry' THEN 'cancelled' ELSE g.next END, a.address, a.provider,
          nullif(g.provider_message_id, ''), g.message_id, g.attempts,
          CASE WHEN g.next <> 'sent' THEN g.reply END, CASE WHEN g.next = 'sent' THEN to_timestamp(g.finished_at) END
     FROM gone g
-    LEFT JOIN ledger l ON l.id = g.attempt
+    LEFT JOIN rotord.attempts a ON a.id = g.attempt  -- by its key; two CTEs are joined by comparing all with all
 ), again AS (
   UPDATE rotord.queue q
      SET state = 'scheduled', due_at = to_timestamp(d.due_at), last_error = d.reply,
