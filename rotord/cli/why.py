@@ -59,7 +59,7 @@ async def _address(arguments: Namespace) -> int:
 
     email = arguments.name.lower()
     async with open_database(arguments) as session:
-        pool, news, now = await _rebuild(session)
+        pool, news, now = await _rebuild(session, email=email)
         address = pool.addresses.get(email)
         if address is None:
             raise CommandError(f"there is no address {email} in the fleet{nearest(email, pool.addresses)}")
@@ -85,7 +85,7 @@ async def _client(arguments: Namespace) -> int:
 
     slug = arguments.name
     async with open_database(arguments) as session:
-        pool, news, now = await _rebuild(session)
+        pool, news, now = await _rebuild(session, client=slug)
         if slug not in pool.clients:
             raise CommandError(f"there is no client {slug}{nearest(slug, pool.clients)}")
         backlog = await explain.backlog(session.conn, slug, COUNTED)
@@ -164,7 +164,7 @@ async def _waiting(session: Session, row: Record) -> Finding:
     lease = await _lease_finding(session)
     if lease is not None:
         return lease
-    pool, news, moment = await _rebuild(session)
+    pool, news, moment = await _rebuild(session, client=row["client"])
     lane = Lane(row["client"], row["stream"], Kind(row["kind"]), row["campaign"], row["pin"], row["pin_kind"])
     return await _with_reason(session, explain(pool, lane, moment, news))
 
@@ -199,9 +199,9 @@ async def _lease_finding(session: Session) -> Finding | None:
     return Finding(Gate.LEASE, "lease", "main", f"{sentence}: start one with rotord run")
 
 
-async def _rebuild(session: Session) -> tuple[SenderPool, dict[str, ProviderNews], float]:
-    """The pool as the leader has it: from the fleet, the ledger and what it last said of its providers."""
-    from rotord.core.explain import ProviderNews, restore  # noqa: PLC0415
+async def _rebuild(session: Session, *, client: str = "", email: str = "") -> tuple[SenderPool, dict[str, ProviderNews], float]:
+    """The pool as the leader has it, for one client or address: from the fleet, the ledger and what it last said of its providers."""
+    from rotord.core.explain import ProviderNews, is_limited, restore  # noqa: PLC0415
     from rotord.core.pool import SenderPool  # noqa: PLC0415
     from rotord.db import explain, ledger, senders  # noqa: PLC0415
     from rotord.engine.maintenance import apply_fleet  # noqa: PLC0415
@@ -210,7 +210,13 @@ async def _rebuild(session: Session) -> tuple[SenderPool, dict[str, ProviderNews
     now = float(await conn.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8"))
     pool = SenderPool([config.limits(name) for name, config in settings.providers.items()], settings.engine.thread_wait_seconds)
     apply_fleet(pool, await senders.load(conn))
-    restore(pool, await ledger.recent(conn, now))
+    if email in pool.addresses:
+        client = pool.addresses[email].domain.value.client
+    capped = [name for name, gate in pool.providers.items() if (gate.limits.per_hour, gate.limits.per_day) != (None, None)]
+    if client in pool.clients:
+        # A day of a big client is a million attempts: they are not read where nothing counts them.
+        rows = await ledger.recent_of(conn, now, client) if capped or email or is_limited(pool, client) else []
+        restore(pool, rows, await ledger.requests_of_others(conn, now, client, capped) if capped else [])
     month = await ledger.month_use(conn, now)
     news: dict[str, ProviderNews] = {}
     for report in await explain.providers(conn):

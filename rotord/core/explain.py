@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from rotord.core.limits import RollingCap
+    from rotord.core.model import Address, Client, Domain
     from rotord.core.pool import LedgerRow
     from rotord.core.routing import ProviderGate
     from rotord.core.senders import AddressState, DomainState, Pace
@@ -60,8 +61,25 @@ class ProviderNews:
     next_try_at: float | None = None
 
 
-def restore(pool: SenderPool, rows: Iterable[LedgerRow]) -> None:
-    """Count the ledger as the leader does: what is on the wire is held, for its answer may come at any moment; the rest is used."""
+def is_limited(pool: SenderPool, client: str) -> bool:
+    """Say whether anything of this client has a limit, so that its ledger matters."""
+    domains = [domain for domain in pool.domains.values() if domain.value.client == client]
+    values: list[Client | Domain | Address] = [pool.clients[client].value, *(domain.value for domain in domains)]
+    values += [address.value for domain in domains for address in domain.addresses.values()]
+    return any(value.per_hour is not None or value.per_day is not None for value in values)
+
+
+def restore(pool: SenderPool, rows: Iterable[LedgerRow], of_others: Iterable[tuple[str, bool, float, int]]) -> None:
+    """Count the ledger as the leader does: what is on the wire is held, for its answer may come at any moment; the rest is used.
+
+    `of_others`: provider, on the wire, counts at, how many; the requests of clients that are not asked about.
+    """
+    for provider, on_the_wire, counts_at, count in of_others:
+        cap = pool.providers[provider].cap
+        if on_the_wire:
+            cap.held += count
+        else:
+            cap.restore(counts_at, count)
     finished = []
     for row in rows:
         if row.outcome is not None:

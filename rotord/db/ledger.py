@@ -9,6 +9,8 @@ from rotord.core.model import Outcome
 from rotord.core.pool import LedgerRow
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rotord.db.executor import Executor
 
 # Ids are milliseconds << 20, so a day is a range of the primary key. An attempt counts from its finish, so one that began before the
@@ -30,6 +32,37 @@ async def recent(db: Executor, now: float, timeout_s: float | None = None) -> li
     """Every attempt that may count in a window of 24 h at `now`, in the order in which they count."""
     rows = await db.fetch(RECENT, (int(now * 1000) - _DAY_MS - _LONGEST_MS) << ID_SHIFT, timeout=timeout_s)
     return [LedgerRow(row[0], row[1], row[2], row[3], row[4], row[5], None if row[6] is None else Outcome(row[6])) for row in rows]
+
+
+RECENT_OF = """
+SELECT address, domain, client, provider, extract(epoch FROM began_at)::float8,
+       extract(epoch FROM coalesce(least(finished_at, deadline_at), deadline_at))::float8 AS counts_at, outcome
+  FROM rotord.attempts
+ WHERE id >= $1 AND client = $2
+ ORDER BY counts_at
+"""
+
+
+async def recent_of(db: Executor, now: float, client: str) -> list[LedgerRow]:
+    """As `recent`, of one client."""
+    rows = await db.fetch(RECENT_OF, (int(now * 1000) - _DAY_MS - _LONGEST_MS) << ID_SHIFT, client)
+    return [LedgerRow(row[0], row[1], row[2], row[3], row[4], row[5], None if row[6] is None else Outcome(row[6])) for row in rows]
+
+
+REQUESTS = """
+SELECT provider, outcome IS NULL, ceil(extract(epoch FROM coalesce(least(finished_at, deadline_at), deadline_at)))::float8 AS counts_at,
+       count(*)
+  FROM rotord.attempts
+ WHERE id >= $1 AND client <> $2 AND provider = ANY ($3::text[])
+ GROUP BY 1, 2, 3
+ ORDER BY 3
+"""
+
+
+async def requests_of_others(db: Executor, now: float, client: str, providers: Sequence[str]) -> list[tuple[str, bool, float, int]]:
+    """What all clients but one asked of these providers: provider, still on the wire, counts at (to the second), how many."""
+    rows = await db.fetch(REQUESTS, (int(now * 1000) - _DAY_MS - _LONGEST_MS) << ID_SHIFT, client, providers)
+    return [(row[0], row[1], row[2], row[3]) for row in rows]
 
 
 LAST_ROLLED = """

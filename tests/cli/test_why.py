@@ -35,7 +35,7 @@ def until(found):
     return datetime.fromisoformat(found["until"])
 
 
-async def send(db, *ago, address=A, finished=True, outcome="accepted", provider="relay"):
+async def send(db, *ago, address=A, finished=True, outcome="accepted", client="acme"):
     """Write attempts into the ledger that began and, 1 s later, ended so long ago; gives the ends."""
     ends = []
     for number, back in enumerate(ago):
@@ -45,8 +45,8 @@ async def send(db, *ago, address=A, finished=True, outcome="accepted", provider=
         began = end - timedelta(seconds=1)
         await db.execute(
             "INSERT INTO rotord.attempts (id, outbox_id, number, epoch, address, domain, client, provider, began_at, deadline_at,"
-            " finished_at, outcome) VALUES ($1, 0, 1, 7, $2, $3, 'acme', $4, $5, $6, $7, $8)",
-            (int(began.timestamp() * 1000) << 20) + number, address, domain, provider, began, end + timedelta(minutes=2),
+            " finished_at, outcome) VALUES ($1, 0, 1, 7, $2, $3, $4, 'relay', $5, $6, $7, $8)",
+            (int(began.timestamp() * 1000) << 20) + number, address, domain, client, began, end + timedelta(minutes=2),
             end if finished else None, outcome if finished else None,
         )  # fmt: skip
     return ends
@@ -175,6 +175,19 @@ async def test_a_provider_limit_counts_refused_requests_too(why, db, tmp_path, l
     assert (found["numbers"], found["sentence"]) == (numbers, sentence)
     opens_at = ends[1] + HOUR if "hour" in limit else ends[0] + DAY
     assert abs(until(found) - opens_at) < timedelta(milliseconds=2)
+
+
+async def test_other_clients_use_a_provider_up_as_well(why, db, tmp_path):
+    (tmp_path / "rotord.toml").write_text("[providers.relay]\nkind = 'smtp'\nhost = '127.0.0.1'\nper_hour = 4\n")
+    ends = await send(db, timedelta(minutes=50), timedelta(minutes=40), address="o@other.example", client="other")
+    await send(db, timedelta(minutes=30))
+    await send(db, timedelta(0), address="o@other.example", client="other", finished=False)
+
+    found = await why("message", await insert(db))
+
+    assert (found["gate"], found["numbers"]) == ("provider_limit", {"used": 4, "limit": 4, "on_the_wire": 1})
+    # to the second, as what others did is read
+    assert timedelta(0) <= until(found) - (ends[0] + HOUR) < timedelta(seconds=1)
 
 
 async def test_a_provider_s_month_ends_with_the_month(why, db, tmp_path):

@@ -156,6 +156,8 @@ STATEMENTS: dict[str, tuple[Any, set[str]]] = {
     "fail_row": (lambda db, facts: settle.fail_row(db, facts.begins[0].outbox_id, "bad"), {"queue_pkey"}),
     "read_back": (lambda db, facts: settle.read_back(db, [one.attempt_id for one in facts.settlements]), {"attempts_pkey"}),
     "recent": (lambda db, facts: ledger.recent(db, facts.term.now), {"attempts_pkey"}),
+    "recent_of": (lambda db, facts: ledger.recent_of(db, facts.term.now, "client-1"), {"attempts_pkey"}),
+    "requests_of_others": (lambda db, facts: ledger.requests_of_others(db, facts.term.now, "client-1", ["relay"]), {"attempts_pkey"}),
     "changes": (lambda db, facts: senders.changes(db, facts.mark), {"fleet_changes_xid"}),
     "win": (lambda db, _: win(db), {"attempts_pkey"}),
     "recover": (lambda db, facts: recover(db, facts.term), {"attempts_pkey", "queue_pkey", "threads_pkey"}),
