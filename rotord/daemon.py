@@ -1,7 +1,8 @@
 """The composition root: settings become objects, objects become a tree of tasks, a signal ends it in order.
 
-Tree: database server (if it is rotord's own), providers, notifications, watchdog; leadership; inside it one term after the other. Any
-task that fails ends the process with an error, and systemd starts it anew: only the database's absence is waited out inside.
+Tree: database server (if it is rotord's own), providers, HTTP listener, notifications, watchdog; leadership; inside it one term after
+the other. The listener's socket is opened first and is the last input to close. Any task that fails ends the process with an error, and
+systemd starts it anew: only the database's absence is waited out inside.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import signal
 import socket
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import structlog
@@ -30,11 +32,14 @@ from rotord.engine.leadership import Leadership, Lease, LeaseConfig
 from rotord.engine.preparation import Preparation
 from rotord.engine.term import TermConfig, Terms
 from rotord.engine.waiting import wait
+from rotord.http_side import HttpSide
 from rotord.providers.sandbox import SandboxConfig, SandboxProvider
 from rotord.providers.smtp import SmtpProvider
 from rotord.providers.smtp_connection import SmtpConfig
 from rotord.settings import Sandbox, Smtp
 from rotord.systemd import Systemd
+from rotord.web.listener import ListenError, bind
+from rotord.web.metrics import Counters
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -69,31 +74,26 @@ async def run(settings: Settings, *, started: Callable[[Node], Awaitable[None]] 
     stop, hurry = asyncio.Event(), asyncio.Event()
     systemd = Systemd()
     loop = asyncio.get_running_loop()
-
-    def on_signal() -> None:
-        if stop.is_set():
-            hurry.set()
-        else:
-            _log.info("stopping")
-            systemd.stopping("draining")
-            stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
+    _stop_on_signals(stop, hurry, systemd)
     async with AsyncExitStack() as stack:
+        bound = stack.enter_context(_bind(settings))
         url, embedded = await open_database(settings, stack)
         pool = await stack.enter_async_context(await open_pool(url))
+        key = await unsubscribe_key(pool)
         providers = build_providers(settings)
         for provider in providers.values():
             stack.push_async_callback(provider.close)
         store = PostgresStore(pool)
-        terms = Terms(store, providers, await _preparation(settings, pool), _term_config(settings, hurry), loop.time)
+        counters = Counters(version("rotord"))
+        terms = Terms(store, providers, build_preparation(settings, key), _term_config(settings, hurry, counters), loop.time)
         leadership = Leadership(store, _lease_config(settings), f"{socket.gethostname()}/{os.getpid()}", loop.time)
         wakers = {"rotord_outbox": terms.rows, "rotord_fleet": terms.fleet, "rotord_lease": leadership.wake.set}
         async with asyncio.TaskGroup() as services:
             tasks = [services.create_task(provider.run(), name=f"provider-{name}") for name, provider in providers.items()]
             tasks.append(services.create_task(listen(url, wakers), name="notifications"))
             tasks.append(services.create_task(_watch(systemd), name="watchdog"))
+            http = HttpSide(bound, counters, providers).run(url, key, lambda: leadership.is_leader)
+            tasks.append(services.create_task(http, name="http"))
             if embedded is not None:
                 tasks.append(services.create_task(embedded.supervise(), name="database"))
             overtime = services.create_task(_end_overtime(stop, settings.engine.drain_seconds), name="overtime")
@@ -110,6 +110,19 @@ async def run(settings: Settings, *, started: Callable[[Node], Awaitable[None]] 
                 task.cancel()
     _log.info("stopped")
     return 0
+
+
+def _stop_on_signals(stop: asyncio.Event, hurry: asyncio.Event, systemd: Systemd) -> None:
+    def on_signal() -> None:
+        if stop.is_set():
+            hurry.set()
+        else:
+            _log.info("stopping")
+            systemd.stopping("draining")
+            stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
 
 
 async def open_database(settings: Settings, stack: AsyncExitStack) -> tuple[str, EmbeddedPostgres | None]:
@@ -203,11 +216,14 @@ def build_preparation(settings: Settings, key: bytes) -> Preparation:
     )
 
 
-async def _preparation(settings: Settings, pool: asyncpg.Pool[asyncpg.Record]) -> Preparation:
-    return build_preparation(settings, await unsubscribe_key(pool))
+def _bind(settings: Settings) -> socket.socket:
+    try:
+        return bind(settings.http.listen)
+    except ListenError as error:
+        raise StartError(str(error)) from error
 
 
-def _term_config(settings: Settings, hurry: asyncio.Event) -> TermConfig:
+def _term_config(settings: Settings, hurry: asyncio.Event, counters: Counters) -> TermConfig:
     engine = settings.engine
     return TermConfig(
         limits=tuple(config.limits(name) for name, config in settings.providers.items()),
@@ -216,6 +232,7 @@ def _term_config(settings: Settings, hurry: asyncio.Event) -> TermConfig:
         drain_s=max(engine.drain_seconds - CLOSING_S, engine.drain_seconds / 2),
         thread_wait_s=engine.thread_wait_seconds,
         hurry=hurry,
+        observe=counters.landed,
     )
 
 

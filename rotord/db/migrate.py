@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from asyncpg import Connection
 
+    from rotord.db.executor import Executor
+
 #: advisory locks are the whole database's: any fixed number that nobody else takes ("rotord" in ASCII)
 LOCK_KEY: Final = 0x726F746F7264
 #: a migration waits for another at most this long, and runs at most this long
@@ -132,7 +134,7 @@ async def migrate(conn: Connection, migrations: Sequence[Migration] | None = Non
     return [migration.version for migration in missing]
 
 
-async def check(conn: Connection, migrations: Sequence[Migration] | None = None) -> SchemaState:
+async def check(conn: Executor, migrations: Sequence[Migration] | None = None) -> SchemaState:
     """Say how the database stands; changes nothing."""
     known = {migration.version for migration in (shipped() if migrations is None else migrations)}
     applied = await _applied(conn)
@@ -169,7 +171,7 @@ VALUES ($1, $2)
 """
 
 
-async def _applied(conn: Connection) -> dict[int, bool]:
+async def _applied(conn: Executor) -> dict[int, bool]:
     if not await conn.fetchval(IS_THERE):
         return {}
     return {row["version"]: row["breaking"] for row in await conn.fetch(APPLIED)}

@@ -6,8 +6,9 @@ before it is `not_sent`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import structlog
 
@@ -17,7 +18,6 @@ from rotord.core.settling import RetryPolicy, next_step
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
 
     from rotord.core.pool import Assignment, SenderPool
     from rotord.core.records import Candidate
@@ -30,6 +30,13 @@ _LOST_LEASE = Reply(Outcome.NOT_SENT, Blame.NETWORK, text="the lease was lost be
 _TOO_LATE = Reply(Outcome.NOT_SENT, Blame.NETWORK, text="the daemon stood still between its begin and its sending")
 _CUT_BEFORE = Reply(Outcome.NOT_SENT, Blame.NETWORK, text="stopped before it was sent")
 _CUT_AFTER = Reply(Outcome.UNCERTAIN, Blame.NETWORK, text="stopped while waiting for the provider's answer")
+
+#: told each landing: client, provider, outcome; neither waits nor fails
+Observer: TypeAlias = Callable[[str, str, Outcome], None]
+
+
+def unobserved(_client: str, _provider: str, _outcome: Outcome) -> None:
+    """Count nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,7 @@ class Flights:
         self.places_used = 0
         self.bytes_used = 0
         self.landed: Callable[[], None] = lambda: None
+        self.observe: Observer = unobserved
 
     @property
     def count(self) -> int:
@@ -117,6 +125,7 @@ class Flights:
         )
         self._recorder.put(Settlement(flight.attempt_id, candidate.id, reply, now, step, candidate.bytes))
         del self._tasks[flight.attempt_id]
+        self.observe(flight.assignment.client.value.slug, flight.assignment.provider.limits.name, reply.outcome)
         if reply.outcome is not Outcome.ACCEPTED:
             _log.info(
                 "message_not_accepted",

@@ -17,7 +17,7 @@ from rotord.core.settling import RetryPolicy
 from rotord.db.connect import transient
 from rotord.engine.clock import DatabaseClock
 from rotord.engine.dispatcher import Dispatcher, EngineConfig, TermParts
-from rotord.engine.flights import Flights
+from rotord.engine.flights import Flights, Observer, unobserved
 from rotord.engine.limbo import Limbo
 from rotord.engine.maintenance import Maintenance, apply_fleet
 from rotord.engine.recorder import Recorder
@@ -48,6 +48,7 @@ class TermConfig:
     drain_s: float = 20.0
     thread_wait_s: float = 86400.0
     hurry: asyncio.Event = field(default_factory=asyncio.Event)  # set by a second signal: skip the drain
+    observe: Observer = unobserved
 
 
 class Terms:
@@ -110,6 +111,7 @@ class Terms:
         fleet = await until_done(store.fleet, "fleet")
         pool = SenderPool(self._config.limits, self._config.thread_wait_s)
         flights = Flights(pool, recorder, clock, self._config.retry, lease.trusted)
+        flights.observe = self._config.observe
         parts = TermParts(store, term, pool, flights, clock, Limbo(store, pool, flights, clock))
         apply_fleet(pool, fleet)
         rows = await until_done(lambda: store.recent(clock.now()), "ledger")

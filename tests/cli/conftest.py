@@ -31,6 +31,7 @@ async def rotord(db, database_url, monkeypatch, capsys, tmp_path) -> Callable[..
     config.write_text("[providers.relay]\nkind = 'smtp'\nhost = '127.0.0.1'\n[providers.backup]\nkind = 'sandbox'\n")
     monkeypatch.setenv("ROTORD_CONFIG", str(config))
     monkeypatch.setenv("ROTORD_DATABASE__URL", database_url)
+    monkeypatch.setenv("ROTORD_HTTP__LISTEN", "127.0.0.1:0")
     monkeypatch.chdir(tmp_path)
 
     async def run(*words: str) -> Done:

@@ -58,7 +58,7 @@ class Rig:
         with (self.folder / f"daemon-{self.starts:03}.log").open("wb") as log:
             self.daemon = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "rotord", "--config", str(self.config), "run",
-                stdout=log, stderr=log, env={**os.environ, **self.environment},
+                stdout=log, stderr=log, env={**os.environ, "ROTORD_HTTP__LISTEN": "127.0.0.1:0", **self.environment},
             )  # fmt: skip
 
     async def kill(self, number: int = signal.SIGKILL) -> int:

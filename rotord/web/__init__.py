@@ -1,0 +1,5 @@
+"""What rotord answers over HTTP: unsubscribing, health, metrics. On every node, whether it leads or stands by.
+
+Owns the socket and its bounds (listener), the bodies it reads (body), the pages for people (page). It knows no database: the
+composition root hands it functions, whose types are in `ports`. A reverse proxy brings TLS and should let only `/u/` in from outside.
+"""
