@@ -255,7 +255,8 @@ def _provider_finding(gate: ProviderGate, now: float, news: Mapping[str, Provide
         return _provider_limit(gate, name, until, now)
     if gate.slots <= 0:
         every = gate.limits.max_in_flight
-        return Finding(Gate.SLOTS, "provider", name, f"all {every} slots of provider {name} are in use; the next answer frees one")
+        busy = f"all {every} slots of provider {name} are in use" if every > 1 else f"the only slot of provider {name} is in use"
+        return Finding(Gate.SLOTS, "provider", name, f"{busy}; the next answer frees one")
     return None
 
 
