@@ -22,7 +22,7 @@ from rotord.core.turns import Stream
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rotord.core.model import Address, Client, Domain, ProviderLimits
+    from rotord.core.model import Address, Blame, Client, Domain, ProviderLimits
 
 __all__ = ["Assignment", "Fail", "Lane", "LedgerRow", "Move", "Open", "SenderPool"]
 
@@ -46,7 +46,10 @@ class Assignment(NamedTuple):
 
 
 class LedgerRow(NamedTuple):
-    """An attempt of the last 24 h as the ledger tells it; `counts_at` = its finish, at the latest (or if cut off) its deadline."""
+    """An attempt of the last 24 h as the ledger tells it; `counts_at` = its finish, at the latest (or if cut off) its deadline.
+
+    `blame` is None too for what its daemon cut itself.
+    """
 
     address: str
     domain: str
@@ -55,6 +58,7 @@ class LedgerRow(NamedTuple):
     began_at: float
     counts_at: float
     outcome: Outcome | None
+    blame: Blame | None = None
 
 
 class SenderPool:
@@ -73,6 +77,8 @@ class SenderPool:
         self._changed: dict[str, DomainState] = {}
         # The caps of who was removed: whoever comes back under the same name has still sent what was sent.
         self._retired: dict[tuple[type, str], RollingCap] = {}
+        # The same of those who were gone already when the ledger was read.
+        self._past: dict[tuple[type, str], RollingCap] = {}
 
     # -- the fleet ---------------------------------------------------------------------------------------------------------------
 
@@ -173,7 +179,7 @@ class SenderPool:
             self._changed[domain.value.name] = domain
 
     def _cap(self, of: type, name: str) -> RollingCap:
-        return self._retired.pop((of, name), None) or RollingCap()
+        return self._retired.pop((of, name), None) or self._past.pop((of, name), None) or RollingCap()
 
     def _route(self, names: tuple[str, ...]) -> Route:
         if names not in self._routes:
@@ -216,6 +222,8 @@ class SenderPool:
             address = self.addresses.get(row.address)
             if gate is not None:
                 gate.cap.restore(row.counts_at)
+                if row.outcome is not None:
+                    gate.breaker.ended(row.outcome, row.blame, row.began_at, row.counts_at)
             if address is not None:
                 # A refused one had its turn, too.
                 _charge(address)
@@ -223,11 +231,17 @@ class SenderPool:
                     address.domain.route.charge(gate)
             if row.outcome in _PROVES_NOT_ACCEPTED:
                 continue
-            for state in (address, self.domains.get(row.domain), self.clients.get(row.client)):
-                if state is not None:
-                    state.cap.restore(row.counts_at)
-                    if state.pace is not None:
-                        state.pace.take(row.began_at)
+            for of, name, state in (
+                (AddressState, row.address, address),
+                (DomainState, row.domain, self.domains.get(row.domain)),
+                (ClientState, row.client, self.clients.get(row.client)),
+            ):
+                if state is None:
+                    self._past.setdefault((of, name), RollingCap()).restore(row.counts_at)
+                    continue
+                state.cap.restore(row.counts_at)
+                if state.pace is not None:
+                    state.pace.take(row.began_at)
 
     # -- decisions ---------------------------------------------------------------------------------------------------------------
 
@@ -249,19 +263,19 @@ class SenderPool:
         slots = sum(gate.slots for gate in gates)
         return Open(int(min(slots, self.clients[lane.client].cap.room(now, lane.kind))))
 
-    def choose(self, lane: Lane, now: float) -> Assignment | Wait | Move | Fail:
-        """Choose address and provider for one message of a lane and reserve every limit."""
+    def choose(self, lane: Lane, now: float, avoid: str = "") -> Assignment | Wait | Move | Fail:
+        """Choose address and provider for one message of a lane and reserve every limit; by another provider than `avoid` if one is open."""
         if self._changed:
             self._apply_changes()
         wait = self.client_gate(lane, now)
         if wait is not None:
             return wait
         if lane.pin:
-            return self._choose_pinned(lane, now)
+            return self._choose_pinned(lane, now, avoid)
         stream = self._streams[lane.client].get(lane.stream)
         if stream is None:
             return Wait(Gate.SLOTS, inf, "stream", f"{lane.client}/{lane.stream}")
-        turn = stream.turn(lane.kind, now)
+        turn = stream.turn(lane.kind, now, avoid)
         if isinstance(turn, float):
             return Wait(Gate.SLOTS, turn, "stream", stream.name)
         return _reserve(*turn, now)
@@ -270,12 +284,12 @@ class SenderPool:
         domain = self.domains.get(lane.pin.rpartition("@")[2])
         return ask(lane, self.addresses.get(lane.pin), domain, now, self._thread_wait_s)
 
-    def _choose_pinned(self, lane: Lane, now: float) -> Assignment | Wait | Move | Fail:
+    def _choose_pinned(self, lane: Lane, now: float, avoid: str) -> Assignment | Wait | Move | Fail:
         verdict = self._pinned(lane, now)
         if not isinstance(verdict, Open):
             return verdict
         address = self.addresses[lane.pin]
-        gate = address.domain.route.pick(now)
+        gate = address.domain.route.pick(now, avoid)
         assert gate is not None, lane  # noqa: S101 - `ask` has just seen it open
         return _reserve(address, gate, now)
 
@@ -289,9 +303,10 @@ class SenderPool:
             routes = [] if stream is None else stream.routes()
         return {gate.limits.name for route in routes for gate in route.gates}
 
-    def settle(self, assignment: Assignment, outcome: Outcome, at: float) -> None:
+    def settle(self, assignment: Assignment, outcome: Outcome, at: float, blame: Blame | None = None) -> None:
         """Book what an attempt ended with at `at`. Proven not accepted gives address, domain and client their place back."""
         assignment.provider.cap.book(at)
+        assignment.provider.breaker.ended(outcome, blame, assignment.began_at, at)
         given_back = outcome in _PROVES_NOT_ACCEPTED
         for state in assignment[:3]:
             if given_back:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import multiprocessing
 import os
 import sys
@@ -15,6 +16,7 @@ from .world import Plant, Result, simulate
 
 def run(arguments: tuple[int, float, str]) -> tuple[Result, float]:
     seed, hours, plant = arguments
+    gc.set_threshold(50_000, 20, 20)  # a tenth of the time
     started = time.perf_counter()
     result = simulate(make_scenario(seed, hours), PLANTS[plant]() if plant else Plant())
     return result, time.perf_counter() - started

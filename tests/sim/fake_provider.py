@@ -135,7 +135,7 @@ class SimProvider:
         while True:
             await self._went_down.wait()
             self._went_down.clear()
-            while not self.receiver.is_up:
+            while not self.receiver.is_up:  # noqa: ASYNC110 - a probe, as over a network
                 await asyncio.sleep(PROBE_S)
             self._up = True
             self._wake()

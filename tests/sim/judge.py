@@ -7,7 +7,6 @@ from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from rotord.core.model import Outcome
 from rotord.core.pool import Open, SenderPool
 
 from .world import Result
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
     from rotord.core.pool import Lane
 
+    from .memory_rows import Row
     from .memory_tables import Tables
     from .world import World
 
@@ -30,6 +30,7 @@ def judge(world: World) -> Result:
         *(f"crash: {crash}" for crash in world.crashes),
         *_limits(world),
         *_nothing_lost(world),
+        *_told_as_it_is(world),
         *_nothing_twice(world),
         *_suppressed(world),
         *_isolated(world),
@@ -92,16 +93,35 @@ def _nothing_lost(world: World) -> Iterator[str]:
         row = tables.queue.get(outbox_id)
         if (row is None) == (outbox_id not in tables.state):
             yield f"P2: message {outbox_id} is in both or neither of queue and message_state\n" + _story(world, [outbox_id])
-        elif row is not None and row.state == "sending":
-            yield f"P2: message {outbox_id} is sending, and nobody sends it\n" + _story(world, [outbox_id])
-        elif row is not None and row.state == "waiting" and not _waits_behind(tables, outbox_id):
-            yield f"P2: message {outbox_id} waits behind nothing\n" + _story(world, [outbox_id])
-        elif row is not None and row.state == "scheduled" and row.due_at < world.now() - 60:
-            yield f"P2: message {outbox_id} is due and not ready\n" + _story(world, [outbox_id])
+        elif row is not None and (fault := _stuck(world, row)):
+            yield f"P2: message {outbox_id} {fault}\n" + _story(world, [outbox_id])
     for outbox_id in sorted(world.left_behind):
         yield f"P2: message {outbox_id} stayed on the wire long after its deadline\n" + _story(world, [outbox_id])
     if world.stalled:
         yield f"P2: messages {world.stalled[:5]} could go and did not\n" + _story(world, world.stalled[:1])
+
+
+def _stuck(world: World, row: Row) -> str:
+    """What is wrong with a row in the queue, after the last node has stopped."""
+    if row.state == "sending":
+        return "is sending, and nobody sends it"
+    if row.state == "waiting" and not _waits_behind(world.tables, row):
+        return "waits behind nothing"
+    if row.state == "scheduled" and row.due_at < world.now() - 60:
+        return "is due and not ready"
+    return ""
+
+
+def _waits_behind(tables: Tables, row: Row) -> bool:
+    return any(
+        other.client == row.client and other.thread_key == row.thread_key and other.id < row.id and other.state != "uncertain"
+        for other in tables.queue.values()
+    )
+
+
+def _told_as_it_is(world: World) -> Iterator[str]:
+    """What was received is sent or uncertain; what is sent was received."""
+    tables = world.tables
     had = {message.outbox_id for receiver in world.receivers.values() for message in receiver.seen}
     for outbox_id in sorted(had):
         row = tables.queue.get(outbox_id)
@@ -111,14 +131,6 @@ def _nothing_lost(world: World) -> Iterator[str]:
     for outbox_id, state in tables.state.items():
         if state.status == "sent" and outbox_id not in had:
             yield f"P2: message {outbox_id} is sent and nobody received it\n" + _story(world, [outbox_id])
-
-
-def _waits_behind(tables: Tables, outbox_id: int) -> bool:
-    row = tables.queue[outbox_id]
-    return any(
-        other.client == row.client and other.thread_key == row.thread_key and other.id < outbox_id and other.state != "uncertain"
-        for other in tables.queue.values()
-    )
 
 
 def _nothing_twice(world: World) -> Iterator[str]:
@@ -213,8 +225,3 @@ def _digest(world: World) -> str:
     digest.update(repr(sorted(world.tables.state.items())).encode())
     digest.update(repr(sorted(world.history)).encode())
     return digest.hexdigest()[:12]
-
-
-def uncertain_attempts(tables: Tables) -> int:
-    """Attempts whose end nobody knows."""
-    return sum(attempt.outcome is Outcome.UNCERTAIN for attempt in tables.attempts.values())

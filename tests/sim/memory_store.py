@@ -39,9 +39,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Trip:
-    """What happens to one statement: `out_s` until it arrives (None: never), `back_s` until its answer does; the caller's time-out ends both.
+    """What happens to one statement: `out_s` until it arrives (None: never), `back_s` until its answer does.
 
-    `cut_s`: the connection is reset then. What had been asked by then arrives all the same.
+    The caller's time-out ends both. `cut_s`: the connection is reset then. What had been asked by then arrives all the same.
     """
 
     out_s: float | None = 0.0
@@ -73,29 +73,9 @@ class MemoryStore:
         trip = self._wire.trip(name)
         if trip.out_s == 0.0 and trip.back_s == 0.0 and trip.cut_s is None:
             return statement(*arguments)
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[T] = loop.create_future()
-
-        def arrive() -> None:
-            try:
-                result = statement(*arguments)
-            except Exception as error:  # noqa: BLE001 - it travels back
-                back(answer.set_exception, error)
-            else:
-                back(answer.set_result, result)
-
-        def back(deliver: Callable[[Any], None], what: Any) -> None:
-            if trip.back_s == 0.0:
-                _unless_done(answer, deliver, what)
-            elif trip.back_s is not None:
-                loop.call_later(trip.back_s, _unless_done, answer, deliver, what)
-
-        if trip.out_s is not None:
-            loop.call_later(trip.out_s, arrive)
-        if trip.cut_s is not None:
-            loop.call_later(trip.cut_s, _unless_done, answer, answer.set_exception, ConnectionResetError(name))
-        elif trip.out_s is None or trip.back_s is None or trip.out_s + trip.back_s > timeout_s:
-            loop.call_later(timeout_s, _unless_done, answer, answer.set_exception, TimeoutError(name))
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        _travel(trip, answer, lambda: statement(*arguments))
+        _limit(trip, answer, name, timeout_s)
         return await answer
 
     async def win(self, holder: UUID, ttl_s: float, node: str) -> Term | None:
@@ -173,6 +153,31 @@ class MemoryStore:
     async def _promote(self, threads: Sequence[tuple[str, str]]) -> None:
         if threads:
             await self._run("promote", self.tables.promote, threads)
+
+
+def _travel(trip: Trip, answer: asyncio.Future[Any], statement: Callable[[], Any]) -> None:
+    """Execute the statement when it arrives, and let its answer come back if nobody has given up."""
+    loop = asyncio.get_running_loop()
+
+    def arrive() -> None:
+        try:
+            deliver, what = answer.set_result, statement()
+        except Exception as error:  # noqa: BLE001 - it travels back
+            deliver, what = answer.set_exception, error
+        if trip.back_s is not None:
+            loop.call_later(trip.back_s, _unless_done, answer, deliver, what)
+
+    if trip.out_s is not None:
+        loop.call_later(trip.out_s, arrive)
+
+
+def _limit(trip: Trip, answer: asyncio.Future[Any], name: str, timeout_s: float) -> None:
+    """Let the connection be cut, or the caller's time run out."""
+    loop = asyncio.get_running_loop()
+    if trip.cut_s is not None:
+        loop.call_later(trip.cut_s, _unless_done, answer, answer.set_exception, ConnectionResetError(name))
+    elif trip.out_s is None or trip.back_s is None or trip.out_s + trip.back_s > timeout_s:
+        loop.call_later(timeout_s, _unless_done, answer, answer.set_exception, TimeoutError(name))
 
 
 def _unless_done(answer: asyncio.Future[Any], deliver: Callable[[Any], None], what: Any) -> None:

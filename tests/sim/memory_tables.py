@@ -6,18 +6,19 @@ same tests. `locked` are queue rows that somebody else's open transaction holds:
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_right
 from collections import Counter
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from rotord.core.model import Kind, Outcome
-from rotord.core.pool import Lane, LedgerRow
+from rotord.core.model import Outcome
+from rotord.core.pool import LedgerRow
 from rotord.core.records import Candidate, Fleet, LaneRow, Next, Payload, Ripened, Term, Unfinished, Verdict
 from rotord.db.ledger import ID_SHIFT
 from rotord.db.queue import FencedError
 from rotord.db.settle import RIPEN_BATCH
+
+from .memory_rows import Attempt, LeaseRow, Queue, Row, Settled, Thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -30,86 +31,11 @@ BATCH = 1000
 _LAW = {"hard_bounce", "manual"}
 
 
-@dataclass(slots=True)
-class Row:
-    """rotord.queue."""
-
-    id: int
-    client: str
-    stream: str
-    kind: str
-    campaign: str
-    recipient: str
-    rank: int
-    due_at: float
-    bytes: int
-    pin: str = ""
-    pin_kind: str = ""
-    state: str = ""
-    attempts: int = 0
-    attempt: int | None = None
-    cancelled: bool = False
-    thread_key: str | None = None
-    expires_at: float | None = None
-    first_at: float | None = None
-    message_id: str | None = None
-    last_error: str | None = None
-
-    @property
-    def lane(self) -> Lane:
-        return Lane(self.client, self.stream, Kind(self.kind), self.campaign, self.pin, self.pin_kind)
-
-
-@dataclass(slots=True)
-class Attempt:
-    """rotord.attempts."""
-
-    id: int
-    outbox_id: int
-    number: int
-    epoch: int
-    address: str
-    domain: str
-    client: str
-    provider: str
-    began_at: float
-    deadline_at: float
-    finished_at: float | None = None
-    outcome: Outcome | None = None
-    blame: str | None = None
-    reply: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """rotord.message_state."""
-
-    status: str
-    sender: str | None = None
-    message_id: str | None = None
-    attempts: int = 0
-    last_error: str | None = None
-
-
-@dataclass(slots=True)
-class Thread:
-    sender: str
-    last_message_id: str = ""
-    references: list[str] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class LeaseRow:
-    holder: UUID
-    epoch: int
-    expires_at: float
-    swept_id: int = 0
-
-
-class Tables:
+class Tables(Queue):
     """`clock` is the database's. `notify` is told the channel of each notification."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__()
         self.clock = clock
         self.notify: Callable[[str], None] = lambda _channel: None
         self.clients: dict[str, Client] = {}
@@ -118,19 +44,11 @@ class Tables:
         self.paused: set[tuple[str, str]] = set()
         self.changes: list[tuple[str, str]] = []
         self.outbox: dict[int, dict[str, Any]] = {}
-        self.queue: dict[int, Row] = {}
-        self.state: dict[int, Settled] = {}
         self.attempts: dict[int, Attempt] = {}
         self.threads: dict[tuple[str, str], Thread] = {}
         self.suppressions: list[tuple[str | None, str, str, float]] = []
         self.lease: LeaseRow | None = None
         self.locked: set[int] = set()
-        # The indexes: lane -> ready rows, (client, kind) -> scheduled rows, (client, key) -> a thread's rows, and what expires.
-        self._lane_keys: dict[tuple[str, ...], int] = {}
-        self._ready: dict[int, list[tuple[int, float, int]]] = {}
-        self._scheduled: dict[tuple[str, str], list[tuple[float, int]]] = {}
-        self._thread: dict[tuple[str, str], list[int]] = {}
-        self._expires: list[tuple[float, int]] = []
 
     # -- what people and apps do -------------------------------------------------------------------------------------------------
 
@@ -180,12 +98,7 @@ class Tables:
         )
         waits = row.thread_key is not None and self._head(thread) is not None
         row.state = "waiting" if waits else "scheduled" if row.due_at > now else "queued"
-        self.queue[outbox_id] = row
-        if row.thread_key is not None:
-            self._thread.setdefault(thread, []).append(outbox_id)
-        if row.expires_at is not None:
-            insort(self._expires, (row.expires_at, outbox_id))
-        self._enter(row)
+        self.add(row)
         self.notify("rotord_outbox")
         return outbox_id
 
@@ -451,9 +364,6 @@ class Tables:
     def stranded(self) -> list[tuple[str, str]]:
         return [thread for thread in self._thread if (head := self._head(thread)) is not None and self.queue[head].state == "waiting"]
 
-    def _head(self, thread: tuple[str, str]) -> int | None:
-        return next((outbox_id for outbox_id in self._thread.get(thread, []) if self.queue[outbox_id].state != "uncertain"), None)
-
     def ripen(self, now: float) -> Ripened:
         ripe = []
         for rows in self._scheduled.values():
@@ -493,48 +403,6 @@ class Tables:
 
     def _fail(self, row: Row, reason: str) -> tuple[str, str | None]:
         return self._end(row, Settled("failed", None, row.message_id, row.attempts, reason))
-
-    # -- the indexes -------------------------------------------------------------------------------------------------------------
-
-    def lane_key(self, row: Row) -> int:
-        return self._lane_keys.setdefault((row.client, row.stream, row.kind, row.campaign, row.pin), len(self._lane_keys) + 1)
-
-    def _index(self, row: Row) -> tuple[list[Any], tuple[Any, ...]] | None:
-        if row.state == "queued":
-            return self._ready.setdefault(self.lane_key(row), []), (row.rank, row.due_at, row.id)
-        if row.state == "scheduled":
-            return self._scheduled.setdefault((row.client, row.kind), []), (row.due_at, row.id)
-        return None
-
-    def _enter(self, row: Row) -> None:
-        if (found := self._index(row)) is not None:
-            insort(*found)
-
-    def _leave(self, row: Row) -> None:
-        if (found := self._index(row)) is not None:
-            index, key = found
-            del index[bisect_left(index, key)]
-
-    def move(self, row: Row, state: str, **changes: Any) -> None:
-        self._leave(row)
-        row.state = state
-        for name, value in changes.items():
-            setattr(row, name, value)
-        self._enter(row)
-
-    def _end(self, row: Row, settled: Settled) -> tuple[str, str | None]:
-        self._leave(row)
-        del self.queue[row.id]
-        if row.thread_key is not None:
-            thread = self._thread[row.client, row.thread_key]
-            thread.remove(row.id)
-            if not thread:
-                del self._thread[row.client, row.thread_key]
-        if row.expires_at is not None:
-            self._expires.remove((row.expires_at, row.id))
-        assert row.id not in self.state, "the primary key"
-        self.state[row.id] = settled
-        return row.client, row.thread_key
 
 
 def _counts_at(attempt: Attempt) -> float:

@@ -185,8 +185,9 @@ def _trouble(draw: random.Random, span: float, nodes: int) -> list[Event]:
     def times(count: int) -> list[float]:
         return [draw.uniform(60, span * 0.97) for _ in range(max(1, round(count * per_day)))]
 
-    def node() -> int:
-        return draw.randrange(nodes)
+    def node() -> int | None:
+        """One of them, mostly whichever leads (None)."""
+        return draw.choice([None, None, None, draw.randrange(nodes)])
 
     events = [Event(at, "kill", {"node": node(), "back_in": draw.uniform(0.5, 40)}, draw.choice(MOMENTS)) for at in times(24)]
     events += [
@@ -198,7 +199,7 @@ def _trouble(draw: random.Random, span: float, nodes: int) -> list[Event]:
     ]
     for at in times(8):
         mode = draw.choice(["refused", "silent", "lossy", "late"])
-        where = draw.choice([None, None, node()])
+        where = draw.choice(["all", "all", node()])
         moment = draw.choice(("", "begin", "settle", "send"))
         events.append(
             Event(at, "outage", {"mode": mode, "node": where, "for_s": draw.choice([5, 20, 90, 400]) * draw.uniform(0.5, 1)}, moment)
@@ -206,7 +207,7 @@ def _trouble(draw: random.Random, span: float, nodes: int) -> list[Event]:
     for at in times(4):
         name = draw.choice(["relay_a", "relay_b"])
         events += [Event(at, "relay", {"name": name, "up": False}), Event(at + draw.uniform(20, 1500), "relay", {"name": name, "up": True})]
-    for at in times(10) if nodes > 1 else []:  # alone, a frozen node is only a slow one
+    for at in times(30) if nodes > 1 else []:  # alone, a frozen node is only a slow one
         moment = draw.choice(("begin", "candidates", "payloads", "send", "connect", ""))
-        events.append(Event(at, "freeze", {"node": node(), "for_s": draw.choice([3, 9, 15, 30]) * draw.uniform(0.8, 1.2)}, moment))
+        events.append(Event(at, "freeze", {"node": node(), "for_s": draw.choice([5, 15, 30, 60, 240]) * draw.uniform(0.8, 1.2)}, moment))
     return events

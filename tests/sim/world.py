@@ -37,15 +37,15 @@ PREPARATION = Preparation(unsubscribe_url=lambda outbox_id: f"https://u.example/
 # Polls stand behind notifications, one in ten of which is lost here; less often than in life, for fewer turns a day.
 ENGINE = EngineConfig(
     concurrency=50,
-    poll_s=5.0,
-    fleet_s=5.0,
-    expire_s=10.0,
-    read_back_s=3.0,
+    poll_s=10.0,
+    fleet_s=10.0,
+    expire_s=20.0,
+    read_back_s=5.0,
     publish_s=60.0,
-    ask_again_s=2.0,
-    ask_known_again_s=20.0,
+    ask_again_s=5.0,
+    ask_known_again_s=30.0,
 )
-LEASE = LeaseConfig(ttl_s=20.0, renew_s=4.0, query_s=1.5, margin_s=4.0)
+LEASE = LeaseConfig(ttl_s=30.0, renew_s=8.0, query_s=1.5, margin_s=6.0)
 DRAIN_S = 18.0
 # What rotord.daemon and systemd give a stop before it becomes a kill.
 OVERTIME_S = 30.0
@@ -60,10 +60,10 @@ _IDLE = {"fleet_changes", "expire", "ripen", "stranded", "lanes"}
 
 @dataclass(slots=True)
 class Outage:
-    """What is wrong between a node (None: every one) and the database."""
+    """What is wrong between a node (or "all") and the database."""
 
     mode: str
-    node: int | None
+    node: int | str
 
 
 @dataclass
@@ -283,16 +283,25 @@ class World:
 
     def moment(self, name: str, node: int) -> None:
         """A process does something; what was armed for it happens at once, or a moment later."""
-        for armed in [armed for armed in self._armed if armed.event.moment == name and armed.event.arguments.get("node") in {None, node}]:
+        for armed in [
+            armed for armed in self._armed if armed.event.moment == name and armed.event.arguments.get("node") in {None, "all", node}
+        ]:
             self._armed.remove(armed)
-            delay = self.draw.choice([0.0, self.draw.uniform(0, 0.02), self.draw.uniform(0, 2.0)])
             if armed.event.what == "lose_answers":
-                self._happen(armed.event)
+                self._happen(armed.event, node)
             else:
-                self.loop.call_later(delay, self._happen, armed.event)
+                delay = self.draw.choice([0.0, self.draw.uniform(0, 0.02), self.draw.uniform(0, 2.0)])
+                self.loop.call_later(delay, self._happen, armed.event, node)
 
-    def _happen(self, event: Event) -> None:
-        getattr(self, f"_on_{event.what}")(**event.arguments)
+    def _happen(self, event: Event, node: int | None = None) -> None:
+        arguments = dict(event.arguments)
+        if "node" in arguments and arguments["node"] is None:
+            arguments["node"] = self._leader() if node is None else node
+        getattr(self, f"_on_{event.what}")(**arguments)
+
+    def _leader(self) -> int:
+        leaders = [process.node for process in self.processes if process is not None and process.leadership.is_leader]
+        return leaders[0] if leaders else 0
 
     def _on_insert(self, *, send_in: float | None = None, expires_in: float | None = None, **columns: Any) -> None:
         now = self.now()
@@ -359,9 +368,9 @@ class World:
     def _on_lose_answers(self, node: int, count: int) -> None:
         self._losing[node] = count
 
-    def _on_outage(self, mode: str, node: int | None, for_s: float) -> None:
+    def _on_outage(self, mode: str, node: int | str, for_s: float) -> None:
         self.counts.outages += 1
-        self.note(f"database {mode} for {'all' if node is None else f'node {node}'}, {for_s:.1f} s")
+        self.note(f"database {mode} for {'every node' if node == 'all' else f'node {node}'}, {for_s:.1f} s")
         outage = Outage(mode, node)
         self._outages.append(outage)
         self.loop.call_later(for_s, self._outage_over, outage)
@@ -380,7 +389,7 @@ class World:
             self.note(f"node {node}: the answer to {name} is lost")
             return Trip(self.draw.uniform(0.001, 0.1), None, cut_s=self.draw.uniform(0.0, 0.1))
         for outage in self._outages:
-            if outage.node in {None, node}:
+            if outage.node in {"all", node}:
                 return self._broken(outage.mode)
         if name in _IDLE and self.draw.random() < 0.9:
             return Trip()
