@@ -1,8 +1,8 @@
 """An HTTP API as a provider: `max_in_flight` requests at once over kept-alive connections, and an exact account of each.
 
 What a provider's request looks like and what its answers mean is in its own module (mailgun.py, sendgrid.py, smtp2go.py), as
-pure functions; here is the one call. `body_left` turns True immediately before the write that ends the request's body: from then
-on the provider may have the message, before it cannot, for a body that is shorter than its Content-Length is no request.
+pure functions; the call itself is http_request.py. `body_left` turns True immediately before the write that ends the body: from
+then on the provider may have the message, before it cannot, for a body that is shorter than its Content-Length is no request.
 
     untried -> up -> down -> trial -> up        down: unreachable, or it does not let us in; a probe without a message ends it
                 `-> slowed -'                   trial: after "not let in" one message at a time, until one is not refused so
@@ -17,35 +17,32 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import aiohttp
 import structlog
-from aiohttp.payload import Payload
 from yarl import URL
 
-from rotord.core.http_replies import Answer, Effect, Judgement, unanswered
+from rotord.core.http_replies import Effect, Judgement, unanswered
 from rotord.core.mime import RenderError
 from rotord.core.model import Blame, Outcome, Reply
 from rotord.core.replies import clean
 from rotord.providers.availability import Availability
 from rotord.providers.base import ProviderStatus
+from rotord.providers.http_request import Body, call
 from rotord.providers.slowdown import Slowdown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from aiohttp.abc import AbstractStreamWriter
-
+    from rotord.core.http_replies import Answer
     from rotord.providers.base import Envelope
+    from rotord.providers.http_request import Request
 
 _log = structlog.get_logger(__name__)
 
-#: a message's answer is some hundred bytes
-ANSWER_LIMIT: Final = 65_536
 #: Shorter than any server's: below the 5 s of the shortest that is in use (Node's).
 KEEP_ALIVE_S: Final = 3.0
 #: Connections that a server closed while they were idle can be many, but after the first of them the loop has heard of all.
 TRIES: Final = 3
 #: above it, making the request would hold up the loop for more than about 5 ms
 _IN_THREAD_FROM: Final = 262_144
-_CHUNK: Final = 65_536
 _CLOSE_S: Final = 3.0
 
 
@@ -62,16 +59,6 @@ class ApiConfig:
     #: from the connection to the end of the answer
     total_timeout_s: float = 60.0
     probe_max_s: float = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One POST. Its headers hold the key, so they are in no repr."""
-
-    url: str
-    body: bytes = field(repr=False)
-    content_type: str
-    headers: Mapping[str, str] = field(repr=False)
 
 
 class Api(Protocol):
@@ -199,11 +186,11 @@ class HttpProvider:
         except RenderError as error:
             return Judgement(Reply(Outcome.REJECTED, Blame.CONTENT, "", clean(str(error))))
         deadline = asyncio.get_running_loop().time() + self._config.total_timeout_s
-        judgement = unanswered("the provider is closed", body_left=False)
-        for _ in range(TRIES if self._session is not None else 0):
+        judgement = unanswered("not tried", body_left=False)
+        for _ in range(TRIES):
             body = slot.body = Body(request)
             try:
-                answer = await self._post(request, body, deadline)
+                answer = await call(self._session, request, body, deadline)
             except (aiohttp.ClientError, OSError) as error:
                 judgement = unanswered(self._words(error), body_left=body.left)
                 if body.left or isinstance(error, (TimeoutError, aiohttp.ClientConnectorError)):
@@ -214,22 +201,6 @@ class HttpProvider:
             finally:
                 body.end()
         return judgement._replace(reply=self._scrubbed(judgement.reply))
-
-    async def _post(self, request: Request, body: Body, deadline: float) -> Answer:
-        session = self._session
-        if session is None:
-            raise aiohttp.ClientConnectionError("the provider is closed")
-        async with asyncio.timeout_at(deadline):
-            response = await session.post(URL(request.url, encoded=True), data=body, headers=request.headers, allow_redirects=False)
-        try:
-            async with asyncio.timeout_at(deadline):
-                content = await _read(response)
-        except (aiohttp.ClientError, OSError):
-            # The status was read, and says more than a lost answer.
-            return Answer(response.status, response.headers, b"", complete=False)
-        finally:
-            response.close()
-        return Answer(response.status, response.headers, content[:ANSWER_LIMIT], complete=len(content) <= ANSWER_LIMIT)
 
     def _judge(self, answer: Answer, body: Body) -> Judgement:
         judgement = self._api.judge(answer, time.time())
@@ -312,47 +283,3 @@ class HttpSlot:
     def give_back(self) -> None:
         """Return it unused."""
         self._provider.freed(None)
-
-
-class Body(Payload):
-    """A request's body that knows whether its last byte may have left."""
-
-    def __init__(self, request: Request) -> None:
-        super().__init__(request.body, content_type=request.content_type)
-        self._size = len(request.body)
-        self.left = False
-        self._over = False
-
-    def end(self) -> None:
-        """Write nothing more: who sends it has drawn his conclusions."""
-        self._over = True
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """Return it as text; aiohttp asks for it where it shows a body."""
-        return bytes(self._value).decode(encoding, errors)
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        """Write it all, the last chunk once the others are with the kernel."""
-        # Twice round the loop, so that it hears of an end that the server put to an idle connection before anything is written.
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        content = memoryview(self._value)
-        last = max(len(content) - 1, 0) // _CHUNK * _CHUNK
-        for start in range(0, last, _CHUNK):
-            await writer.write(content[start : start + _CHUNK])
-        self._stand_before_the_last(writer)
-        # No await between the two: what is said here is what happens.
-        self.left = True
-        await writer.write(content[last:])
-
-    def _stand_before_the_last(self, writer: AbstractStreamWriter) -> None:
-        transport = getattr(writer, "transport", None)
-        if self._over or transport is None or transport.is_closing():
-            raise ConnectionResetError("connection lost before the message was sent")
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    content = b""
-    while len(content) <= ANSWER_LIMIT and (piece := await response.content.read(ANSWER_LIMIT + 1 - len(content))):
-        content += piece
-    return content

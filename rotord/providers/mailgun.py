@@ -26,7 +26,8 @@ from rotord.core.http_replies import (
     unreadable,
 )
 from rotord.core.mime import ascii_domain
-from rotord.providers.http import HttpProvider, Request
+from rotord.providers.http import HttpProvider
+from rotord.providers.http_request import Request
 
 if TYPE_CHECKING:
     from rotord.core.http_replies import Answer, Judgement, Row

@@ -24,7 +24,8 @@ from rotord.core.http_replies import (
     row,
     unreadable,
 )
-from rotord.providers.http import HttpProvider, Request
+from rotord.providers.http import HttpProvider
+from rotord.providers.http_request import Request
 
 if TYPE_CHECKING:
     from rotord.core.http_replies import Answer, Judgement, Row

@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -121,7 +122,10 @@ class ApiDouble:
         if fault.cut == "in":
             await request.content.read(1)
             return _reset(request)
-        answer = await self._judge(request, fault)
+        try:
+            answer = await self._judge(request, fault)
+        except ConnectionResetError:  # half a body is no mail
+            return web.Response()
         if fault.cut == "after":
             return _reset(request)
         if fault.hang:
@@ -151,14 +155,12 @@ class ApiDouble:
 async def _respond(request, answer, fault):
     response = web.StreamResponse(status=answer.status, headers={"Content-Type": "application/json"} | answer.headers)
     response.content_length = len(answer.body)
-    await response.prepare(request)
-    if not fault.drip_s:
-        await response.write(answer.body)
-    else:
-        for octet in answer.body:
-            await response.write(bytes([octet]))
+    with suppress(ConnectionResetError):  # the client did not wait for it
+        await response.prepare(request)
+        for octets in [answer.body] if not fault.drip_s else [bytes([octet]) for octet in answer.body]:
+            await response.write(octets)
             await asyncio.sleep(fault.drip_s)
-    await response.write_eof()
+        await response.write_eof()
     return response
 
 

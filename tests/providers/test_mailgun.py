@@ -8,7 +8,7 @@ from email import message_from_bytes
 import pytest
 
 from rotord.core.model import Outcome, Sender
-from rotord.providers.http import Request
+from rotord.providers.http_request import Request
 from rotord.providers.mailgun import MailgunApi, form
 from tests.providers import answers
 from tests.providers.answers import NOW, answer, config, meaning

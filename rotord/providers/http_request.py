@@ -1,0 +1,93 @@
+"""One HTTP request of one message: its parts, the body that knows whether it has left, and the call that reads the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+from aiohttp.payload import Payload
+from yarl import URL
+
+from rotord.core.http_replies import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiohttp.abc import AbstractStreamWriter
+
+#: a message's answer is some hundred bytes
+ANSWER_LIMIT: Final = 65_536
+_CHUNK: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One POST. Its headers hold the key, so they are in no repr."""
+
+    url: str
+    body: bytes = field(repr=False)
+    content_type: str
+    headers: Mapping[str, str] = field(repr=False)
+
+
+class Body(Payload):
+    """A request's body that knows whether its last byte may have left."""
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(request.body, content_type=request.content_type)
+        self._size = len(request.body)
+        self.left = False
+        self._over = False
+
+    def end(self) -> None:
+        """Write nothing more: who sends it has drawn his conclusions."""
+        self._over = True
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Return it as text; aiohttp asks for it where it shows a body."""
+        return bytes(self._value).decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Write it all, the last chunk once the others are with the kernel."""
+        # Twice round the loop, so that it hears of an end that the server put to an idle connection before anything is written.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        content = memoryview(self._value)
+        last = max(len(content) - 1, 0) // _CHUNK * _CHUNK
+        for start in range(0, last, _CHUNK):
+            await writer.write(content[start : start + _CHUNK])
+        self._stand_before_the_last(writer)
+        # No await between the two: what is said here is what happens.
+        self.left = True
+        await writer.write(content[last:])
+
+    def _stand_before_the_last(self, writer: AbstractStreamWriter) -> None:
+        transport = getattr(writer, "transport", None)
+        if self._over or transport is None or transport.is_closing():
+            raise ConnectionResetError("connection lost before the message was sent")
+
+
+async def call(session: aiohttp.ClientSession | None, request: Request, body: Body, deadline: float) -> Answer:
+    """Make the request. Raises ClientError or OSError when no status came back; a status whose body broke off is an answer."""
+    if session is None or session.closed:
+        raise aiohttp.ClientConnectionError("the provider is closed")
+    async with asyncio.timeout_at(deadline):
+        response = await session.post(URL(request.url, encoded=True), data=body, headers=request.headers, allow_redirects=False)
+    try:
+        async with asyncio.timeout_at(deadline):
+            content = await _read(response)
+    except (aiohttp.ClientError, OSError):
+        # The status was read, and says more than a lost answer.
+        return Answer(response.status, response.headers, b"", complete=False)
+    finally:
+        response.close()
+    return Answer(response.status, response.headers, content[:ANSWER_LIMIT], complete=len(content) <= ANSWER_LIMIT)
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    content = b""
+    while len(content) <= ANSWER_LIMIT and (piece := await response.content.read(ANSWER_LIMIT + 1 - len(content))):
+        content += piece
+    return content
