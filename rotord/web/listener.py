@@ -30,8 +30,8 @@ _log = structlog.get_logger(__name__)
 BACKLOG: Final = 4096
 #: while no file can be opened, try again this often
 _AGAIN_S: Final = 0.5
-#: for requests that are being answered when the process ends
-_CLOSING_S: Final = 2.0
+#: for requests that are being answered when the process ends; twice so long for those that will not end
+_CLOSING_S: Final = 1.0
 _NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 #: nothing here is for caches, search engines or frames, nor for guessing its type
 _HEADERS: Final = {
@@ -104,23 +104,27 @@ class Listener:
                         _log.warning("connection_not_accepted", error=error.strerror)
                         await asyncio.sleep(_AGAIN_S)
                     continue
-                if self._places.locked():
-                    self._make_room()
-                self._one_waits = True
-                await self._places.acquire()
-                self._one_waits = False
+                try:
+                    await self._take_place()
+                except asyncio.CancelledError:
+                    accepted.close()
+                    raise
                 await loop.connect_accepted_socket(self._connection, accepted)
         finally:
             self._socket.close()
             self._server.pre_shutdown()
             await self._server.shutdown(_CLOSING_S)
 
-    def _make_room(self) -> None:
-        """Close the oldest idle connection; without one, the first to be answered closes."""
-        idle = (connection for connection in self._server.connections if isinstance(connection, Connection) and connection.is_idle)
-        for connection in idle:
-            connection.force_close()
-            return
+    async def _take_place(self) -> None:
+        """Wait for a place. Who is accepted has the oldest idle connection's, or that of the first to be answered."""
+        if self._places.locked():
+            idle = (one for one in self._server.connections if isinstance(one, Connection) and one.is_idle)
+            oldest = next(idle, None)
+            if oldest is not None:
+                oldest.force_close()
+        self._one_waits = True
+        await self._places.acquire()
+        self._one_waits = False
 
     def _connection(self) -> Connection:
         return Connection(self._server, self._bounds, self._places.release)

@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import socket
+import struct
 
 import pytest
+import uvloop
 from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -211,6 +213,38 @@ async def test_what_is_being_answered_is_finished_at_the_end():
     assert parts(answer.result())[2] == b"done"
 
 
+async def test_clients_that_are_gone_before_they_are_accepted_cost_nothing(caplog):
+    entered, leave = asyncio.Event(), asyncio.Event()
+
+    async def held(_request, _tail):
+        entered.set()
+        await leave.wait()
+        return web.Response()
+
+    async with running_listener({**ROUTES, "/held": {"GET": held}}, Bounds(connections=1)) as port, asyncio.TaskGroup() as group:
+        group.create_task(raw(port, request("GET /held", CLOSE)))
+        await entered.wait()
+        for sent in (b"", request("GET /hello"), request("POST /u/a", "Content-Length: 50")):
+            for _ in range(5):
+                gone = socket.create_connection(("127.0.0.1", port))
+                gone.send(sent)
+                gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closed by a reset
+                gone.close()
+        leave.set()
+        assert parts(await raw(port, request("GET /hello", CLOSE)))[0] == 200
+
+    assert [record for record in caplog.records if record.levelname in {"ERROR", "WARNING"}] == []
+
+
+async def test_it_ends_while_someone_waits_for_a_place():
+    async with asyncio.TaskGroup() as group, running_listener(ROUTES, Bounds(connections=1)) as port:
+        held = group.create_task(raw(port, request("GET /stuck")))
+        waiting = group.create_task(raw(port, request("GET /hello", CLOSE)))
+        await wait(asyncio.Event(), 0.1)
+
+    assert (held.result(), waiting.result()) == (b"", b"")
+
+
 async def test_a_dropped_client_is_nobodys_error(caplog):
     async with running_listener(ROUTES, Bounds(connections=1)) as port:
         for _ in range(5):
@@ -221,6 +255,29 @@ async def test_a_dropped_client_is_nobodys_error(caplog):
         assert parts(await raw(port, request("GET /hello", CLOSE)))[0] == 200
 
     assert [record for record in caplog.records if record.levelname in {"ERROR", "WARNING"}] == []
+
+
+# The daemon runs on uvloop, the tests on asyncio: both must be right.
+ON_BOTH_LOOPS = [
+    test_routes_and_what_is_none,
+    test_bodies_have_a_size_and_a_time,
+    test_headers_that_trickle_in_are_cut_too,
+    test_who_finds_no_place_waits_and_idle_ones_make_room,
+    test_a_crowd_on_few_places_is_served,
+    test_what_is_being_answered_is_finished_at_the_end,
+    test_it_ends_while_someone_waits_for_a_place,
+]
+WITH_LOG = [
+    test_every_answer_keeps_its_mouth_shut,
+    test_clients_that_are_gone_before_they_are_accepted_cost_nothing,
+    test_a_dropped_client_is_nobodys_error,
+]
+
+
+@pytest.mark.parametrize("test", [*ON_BOTH_LOOPS, *WITH_LOG], ids=lambda test: test.__name__)
+def test_on_the_daemons_own_loop(test, caplog):
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(test(caplog) if test in WITH_LOG else test())
 
 
 # -- binding ------------------------------------------------------------------------------------------------------------------------
