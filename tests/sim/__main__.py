@@ -9,9 +9,10 @@ import os
 import sys
 import time
 
+from .node import Plant
 from .planted import PLANTS
 from .scenario import make_scenario
-from .world import Plant, Result, simulate
+from .world import Result, simulate
 
 
 def run(arguments: tuple[int, float, str]) -> tuple[Result, float]:

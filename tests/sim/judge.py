@@ -80,7 +80,7 @@ def _worst(world: World, name: str, events: list[tuple[float, int]], window: flo
         inside = [n for _, n in events[first : last + 1] if window == DAY or n]
         if len(inside) > limit and outbox_id:
             ends = (events[first][1], outbox_id)
-            yield f"P1: {name} {len(inside)} in {window:.0f} s, limit {limit}\n" + _story(world, ends)
+            yield f"P1: {name} {len(inside)} in {window:.0f} s, limit {limit}\n" + _story(world, ends, name)
             return
 
 
@@ -164,11 +164,13 @@ def _isolated(world: World) -> Iterator[str]:
 
 def _one_sender(world: World) -> Iterator[str]:
     """In the order in which they were committed, and in the order of `began_at`."""
-    newest = 0
-    for attempt in world.tables.attempts.values():
-        if attempt.epoch < newest:
-            yield f"P6: attempt of epoch {attempt.epoch} after one of {newest}\n" + _story(world, [attempt.outbox_id])
-        newest = max(newest, attempt.epoch)
+    committed = list(world.tables.attempts.values())
+    for order in (committed, sorted(committed, key=lambda attempt: attempt.began_at)):
+        newest = 0
+        for attempt in order:
+            if attempt.epoch < newest:
+                yield f"P6: attempt of epoch {attempt.epoch} after one of {newest}\n" + _story(world, [attempt.outbox_id])
+            newest = max(newest, attempt.epoch)
 
 
 # -- for the above ---------------------------------------------------------------------------------------------------------------
@@ -195,8 +197,8 @@ def could_go(world: World, lane: Lane) -> bool:
     return isinstance(verdict, Open) and verdict.places > 0
 
 
-def _story(world: World, outbox_ids: Iterable[int]) -> str:
-    """What happened to these messages, and what befell the nodes around it."""
+def _story(world: World, outbox_ids: Iterable[int], about: str = "") -> str:
+    """What happened to these messages, what befell the nodes around it, and in between whatever was done to `about`."""
     base = world.scenario.starts_at
     lines: list[tuple[float, str]] = []
     for outbox_id in outbox_ids:
@@ -213,6 +215,8 @@ def _story(world: World, outbox_ids: Iterable[int]) -> str:
         for index in range(bisect_left(times, at - 40), bisect_right(times, at + 70)):
             if world.history[index] not in lines:
                 lines.append(world.history[index])
+    if about and marks:
+        lines += [event for event in world.history if about in event[1] and marks[0] < event[0] < marks[-1] and event not in lines]
     return "\n".join(f"    {at - base:10.3f} {text}" for at, text in sorted(lines)[:40])
 
 

@@ -13,36 +13,31 @@ from typing import TYPE_CHECKING, Any
 
 from rotord.core.model import Outcome
 from rotord.core.pool import LedgerRow
-from rotord.core.records import Candidate, Fleet, LaneRow, Next, Payload, Ripened, Term, Unfinished, Verdict
+from rotord.core.records import Candidate, LaneRow, Next, Payload, Ripened, Term, Unfinished, Verdict
 from rotord.db.ledger import ID_SHIFT
 from rotord.db.queue import FencedError
 from rotord.db.settle import RIPEN_BATCH
 
+from .memory_fleet import FleetTables
 from .memory_rows import Attempt, LeaseRow, Queue, Row, Settled, Thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from uuid import UUID
 
-    from rotord.core.model import Address, Client, Domain
     from rotord.core.records import Begin, LaneRequest, Settlement
 
 BATCH = 1000
 _LAW = {"hard_bounce", "manual"}
 
 
-class Tables(Queue):
+class Tables(Queue, FleetTables):
     """`clock` is the database's. `notify` is told the channel of each notification."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        super().__init__()
+        Queue.__init__(self)
+        FleetTables.__init__(self)
         self.clock = clock
-        self.notify: Callable[[str], None] = lambda _channel: None
-        self.clients: dict[str, Client] = {}
-        self.domains: dict[str, Domain] = {}
-        self.addresses: dict[str, Address] = {}
-        self.paused: set[tuple[str, str]] = set()
-        self.changes: list[tuple[str, str]] = []
         self.outbox: dict[int, dict[str, Any]] = {}
         self.attempts: dict[int, Attempt] = {}
         self.threads: dict[tuple[str, str], Thread] = {}
@@ -51,27 +46,6 @@ class Tables(Queue):
         self.locked: set[int] = set()
 
     # -- what people and apps do -------------------------------------------------------------------------------------------------
-
-    def put_fleet(self, clients: Iterable[Client] = (), domains: Iterable[Domain] = (), addresses: Iterable[Address] = ()) -> None:
-        for kind, table, key, values in (
-            ("client", self.clients, "slug", clients),
-            ("domain", self.domains, "name", domains),
-            ("address", self.addresses, "email", addresses),
-        ):
-            for value in values:
-                table[getattr(value, key)] = value  # type: ignore[index]
-                self.changes.append((kind, getattr(value, key)))
-        self.notify("rotord_fleet")
-
-    def remove_address(self, email: str) -> None:
-        del self.addresses[email]
-        self.changes.append(("address", email))
-        self.notify("rotord_fleet")
-
-    def pause(self, kind: str, name: str, *, paused: bool = True) -> None:
-        (self.paused.add if paused else self.paused.discard)((kind, name))
-        self.changes.append(("pause", f"{kind}:{name}"))
-        self.notify("rotord_fleet")
 
     def insert(self, **columns: Any) -> int:
         """One INSERT into rotord.outbox and what its trigger does."""
@@ -165,21 +139,6 @@ class Tables(Queue):
                 self._chain(row)
         lease.swept_id = term.ids_from
         return len(cut)
-
-    def fleet(self) -> Fleet:
-        fleet = (list(self.clients.values()), list(self.domains.values()), list(self.addresses.values()))
-        return Fleet(len(self.changes), *fleet, paused=frozenset(self.paused))
-
-    def fleet_changes(self, mark: int) -> Fleet:
-        if mark == len(self.changes):
-            return Fleet(mark)
-        named: dict[str, list[str]] = {}
-        for kind, name in dict.fromkeys(self.changes[mark:]):
-            named.setdefault(kind, []).append(name)
-        tables: list[tuple[str, dict[str, Any]]] = [("client", self.clients), ("domain", self.domains), ("address", self.addresses)]
-        there = [[table[name] for name in named.get(kind, []) if name in table] for kind, table in tables]
-        gone = [sorted(name for name in named.get(kind, []) if name not in table) for kind, table in tables]
-        return Fleet(len(self.changes), *there, *gone, frozenset(self.paused) if "pause" in named else None)
 
     def recent(self, now: float) -> list[LedgerRow]:
         since = (int(now * 1000) - 97_200_000) << ID_SHIFT  # 27 hours, as rotord.db.ledger

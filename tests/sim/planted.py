@@ -12,7 +12,7 @@ from rotord.engine.limbo import Limbo
 from rotord.engine.term import Terms
 
 from .memory_store import MemoryStore
-from .world import Plant
+from .node import Plant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

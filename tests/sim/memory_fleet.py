@@ -1,0 +1,60 @@
+"""The fleet's tables in memory, with the log of their changes that triggers keep in the real ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rotord.core.records import Fleet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from rotord.core.model import Address, Client, Domain
+
+
+class FleetTables:
+    """`notify` is told the channel of each notification."""
+
+    def __init__(self) -> None:
+        self.notify: Callable[[str], None] = lambda _channel: None
+        self.clients: dict[str, Client] = {}
+        self.domains: dict[str, Domain] = {}
+        self.addresses: dict[str, Address] = {}
+        self.paused: set[tuple[str, str]] = set()
+        self.changes: list[tuple[str, str]] = []
+
+    def put_fleet(self, clients: Iterable[Client] = (), domains: Iterable[Domain] = (), addresses: Iterable[Address] = ()) -> None:
+        for kind, table, key, values in (
+            ("client", self.clients, "slug", clients),
+            ("domain", self.domains, "name", domains),
+            ("address", self.addresses, "email", addresses),
+        ):
+            for value in values:
+                table[getattr(value, key)] = value  # type: ignore[index]
+                self.changes.append((kind, getattr(value, key)))
+        self.notify("rotord_fleet")
+
+    def remove_address(self, email: str) -> None:
+        del self.addresses[email]
+        self.changes.append(("address", email))
+        self.notify("rotord_fleet")
+
+    def pause(self, kind: str, name: str, *, paused: bool = True) -> None:
+        (self.paused.add if paused else self.paused.discard)((kind, name))
+        self.changes.append(("pause", f"{kind}:{name}"))
+        self.notify("rotord_fleet")
+
+    def fleet(self) -> Fleet:
+        fleet = (list(self.clients.values()), list(self.domains.values()), list(self.addresses.values()))
+        return Fleet(len(self.changes), *fleet, paused=frozenset(self.paused))
+
+    def fleet_changes(self, mark: int) -> Fleet:
+        if mark == len(self.changes):
+            return Fleet(mark)
+        named: dict[str, list[str]] = {}
+        for kind, name in dict.fromkeys(self.changes[mark:]):
+            named.setdefault(kind, []).append(name)
+        tables: list[tuple[str, dict[str, Any]]] = [("client", self.clients), ("domain", self.domains), ("address", self.addresses)]
+        there = [[table[name] for name in named.get(kind, []) if name in table] for kind, table in tables]
+        gone = [sorted(name for name in named.get(kind, []) if name not in table) for kind, table in tables]
+        return Fleet(len(self.changes), *there, *gone, frozenset(self.paused) if "pause" in named else None)
