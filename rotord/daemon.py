@@ -14,7 +14,7 @@ import socket
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 import structlog
 
@@ -33,10 +33,14 @@ from rotord.engine.preparation import Preparation
 from rotord.engine.term import TermConfig, Terms
 from rotord.engine.waiting import wait
 from rotord.http_side import HttpSide
+from rotord.providers.http import ApiConfig
+from rotord.providers.mailgun import mailgun
 from rotord.providers.sandbox import SandboxConfig, SandboxProvider
+from rotord.providers.sendgrid import sendgrid
 from rotord.providers.smtp import SmtpProvider
+from rotord.providers.smtp2go import smtp2go
 from rotord.providers.smtp_connection import SmtpConfig
-from rotord.settings import Sandbox, Smtp
+from rotord.settings import Mailgun, Sandbox, Sendgrid, Smtp, Smtp2go
 from rotord.systemd import Systemd
 from rotord.web.listener import ListenError, bind
 from rotord.web.metrics import Counters
@@ -174,8 +178,14 @@ def build_providers(settings: Settings) -> dict[str, Provider]:
                         uncertain=config.outcomes.get("uncertain", 0.0),
                     )
                 )
+            case Mailgun():
+                providers[name] = mailgun(api_config(name, config))
+            case Sendgrid():
+                providers[name] = sendgrid(api_config(name, config))
+            case Smtp2go():
+                providers[name] = smtp2go(api_config(name, config))
             case _:
-                raise StartError(f"providers.{name}.kind: {config.kind} is not in this release")
+                assert_never(config)
     return providers
 
 
@@ -195,6 +205,20 @@ def smtp_config(name: str, config: Smtp) -> SmtpConfig:
         command_timeout_s=config.command_timeout_seconds,
         final_dot_timeout_s=config.final_timeout_seconds,
         idle_s=config.idle_seconds,
+        probe_max_s=config.probe_max_seconds,
+    )
+
+
+def api_config(name: str, config: Mailgun | Sendgrid | Smtp2go) -> ApiConfig:
+    """An API's settings as its provider takes them."""
+    return ApiConfig(
+        name=name,
+        base_url=config.base_url,
+        api_key=config.api_key.get_secret_value(),
+        max_in_flight=config.slots,
+        tracking=config.tracking,
+        connect_timeout_s=config.connect_timeout_seconds,
+        total_timeout_s=config.timeout_seconds,
         probe_max_s=config.probe_max_seconds,
     )
 

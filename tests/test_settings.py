@@ -192,16 +192,17 @@ def test_limits_are_those_of_the_core(written):
         (RELAY + "tls = 'ssl'", 4, "providers.relay.tls: wanted 'starttls', 'implicit' or 'none', got the text 'ssl'"),
         (RELAY + "password = 'x'", 1, "providers.relay: password is given without username"),
         (
-            "[providers.a]\nkind = 'mailgun'\napi_key = 'k'",
-            2,
-            "providers.a.kind: mailgun is not in this release; use sandbox or smtp (its SMTP relay works with kind smtp)",
+            "[providers.a]\nkind = 'mailgun'\napi_key = 'two words'",
+            3,
+            "providers.a.api_key: wanted a key of printable letters, without blanks",
         ),
+        ("[providers.a]\nkind = 'smtp2go'", 1, 'providers.a.api_key: is missing; give one like "..."'),
         (
             "[providers.a]\nkind = 'smpt'",
             2,
-            "providers.a.kind: is no kind of provider; did you mean smtp? (this release has sandbox or smtp)",
+            "providers.a.kind: is no kind of provider; did you mean smtp? (there are smtp, sandbox, mailgun, sendgrid or smtp2go)",
         ),
-        ("[providers.a]\nweight = 2", 1, "providers.a.kind: is missing: give sandbox or smtp"),
+        ("[providers.a]\nweight = 2", 1, "providers.a.kind: is missing: give smtp, sandbox, mailgun, sendgrid or smtp2go"),
         ("[providers.A-1]\nkind = 'smtp'", 1, "providers.A-1: wanted a name of a-z, 0-9 and _"),
         ("[providers]\na = 1", 2, "providers.a: wanted a table"),
         (
@@ -270,7 +271,7 @@ def test_what_is_no_toml_is_one_line(written, tmp_path):
             "providers.relai.kind: is missing: no such provider in the file; did you mean relay?",
         ),
         ("ROTORD_PROVIDERS__NEW__KIND", "smtp", 'providers.new.host: is missing; give one like "127.0.0.1"'),
-        ("ROTORD_PROVIDERS__NEW__KIND", "sendgrid", "providers.new.kind: sendgrid is not in this release"),
+        ("ROTORD_PROVIDERS__NEW__KIND", "sendgrid", 'providers.new.api_key: is missing; give one like "..."'),
     ],
 )
 def test_a_wrong_variable_is_named(written, variable, value, expected):
@@ -342,13 +343,11 @@ def test_nothing_is_read_from_the_process_itself(monkeypatch):
     assert Settings().engine.concurrency == 200
 
 
-def test_a_table_with_a_bad_name_or_a_kind_of_no_release_is_told_once(written):
-    path = written(
-        "[providers.A-1]\nkind = 'smtp'\nprot = 1\n[providers.b]\nkind = 'smtp2go'\nprot = 1\n[providers.c]\nkind = 5\nprot = 1\n"
-    )
+def test_a_table_with_a_bad_name_or_no_kind_is_told_once(written):
+    path = written("[providers.A-1]\nkind = 'smtp'\nprot = 1\n[providers.b]\nkind = 'imap'\nprot = 1\n[providers.c]\nkind = 5\nprot = 1\n")
 
     assert faults(path) == (
         f"{path}:1: providers.A-1: wanted a name of a-z, 0-9 and _",
-        f"{path}:5: providers.b.kind: smtp2go is not in this release; use sandbox or smtp (its SMTP relay works with kind smtp)",
-        f"{path}:8: providers.c.kind: is no kind of provider (this release has sandbox or smtp)",
+        f"{path}:5: providers.b.kind: is no kind of provider (there are smtp, sandbox, mailgun, sendgrid or smtp2go)",
+        f"{path}:8: providers.c.kind: is no kind of provider (there are smtp, sandbox, mailgun, sendgrid or smtp2go)",
     )

@@ -11,22 +11,26 @@ from rotord.settings.model import (
     Reconcile,
     Settings,
 )
-from rotord.settings.providers import ProviderSettings, Sandbox, Smtp
+from rotord.settings.providers import ApiProvider, Mailgun, ProviderSettings, Sandbox, Sendgrid, Smtp, Smtp2go
 from rotord.settings.sources import SettingsError, load
 
 __all__ = [
     "Alerts",
+    "ApiProvider",
     "Backup",
     "Dkim",
     "Engine",
     "Http",
     "Lease",
     "Log",
+    "Mailgun",
     "ProviderSettings",
     "Reconcile",
     "Sandbox",
+    "Sendgrid",
     "Settings",
     "SettingsError",
     "Smtp",
+    "Smtp2go",
     "load",
 ]

@@ -60,7 +60,7 @@ class Key:
         base = _base(self.field.annotation)
         if get_origin(base) is Literal:
             return ", ".join(get_args(base))
-        words = {int: "whole number", float: "number", str: "text", SecretStr: "secret", Path: "path"}
+        words = {bool: "true or false", int: "whole number", float: "number", str: "text", SecretStr: "secret", Path: "path"}
         return words.get(base) or ("table" if get_origin(base) is Mapping else "number or [least, most]")
 
     @property
@@ -77,6 +77,8 @@ def toml(value: object) -> str:
             return json.dumps(value.get_secret_value())
         case str() | Path():
             return json.dumps(str(value))
+        case bool():
+            return str(value).lower()
         case float():
             return f"{value:.10g}"
         case Mapping():

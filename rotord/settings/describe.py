@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from rotord.settings.catalogue import Key, keys, toml
 from rotord.settings.model import Dkim, Settings
-from rotord.settings.providers import PROVIDER_KINDS, SHIPPED_KINDS
+from rotord.settings.providers import PROVIDER_KINDS
 
 EXAMPLE: Final = Path("config/rotord.toml")
 REFERENCE: Final = Path("docs/settings.md")
@@ -57,8 +57,7 @@ def _sections() -> list[tuple[str, str, list[Key]]]:
     sections = []
     for (table, kind), section in tables.items():
         title = f"`[{'.'.join(table)}]`" + (f", kind `{kind}`" if kind else "")
-        later = "" if not kind or kind in SHIPPED_KINDS else " Not in this release: refused with a sentence."
-        sections.append((title, _doc(table, kind) + later, section))
+        sections.append((title, _doc(table, kind), section))
     return sections
 
 

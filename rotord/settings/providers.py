@@ -1,22 +1,15 @@
-"""The kinds of providers, and what each may be told.
-
-A new kind is a class here and one name in SHIPPED_KINDS.
-"""
+"""The kinds of providers, and what each may be told."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003  pydantic reads annotations at run time
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from rotord.core.model import ProviderLimits
 from rotord.settings.section import FROZEN, FilePath, Section, WebAddress, setting
-
-#: The kinds that this release can send through; the others of contract.md are known, and refused with a sentence.
-SHIPPED_KINDS: Final = frozenset({"smtp", "sandbox"})
 
 
 class ProviderSettings(Section):
@@ -40,17 +33,6 @@ class ProviderSettings(Section):
         le=3600,
     )
     webhook_key: SecretStr = setting(SecretStr(""), "proves who posts its events; empty: posts are refused")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _is_in_this_release(cls, table: Any) -> Any:
-        """Say this alone of a provider that no other remedy would help."""
-        if isinstance(table, dict) and table.get("kind") not in SHIPPED_KINDS:
-            remedy = f"use {' or '.join(sorted(SHIPPED_KINDS))} (its SMTP relay works with kind smtp)"
-            raise PydanticCustomError(
-                "not_in_this_release", "{kind} is not in this release; {remedy}", {"kind": table.get("kind"), "remedy": remedy}
-            )
-        return table
 
     @property
     def slots(self) -> int:
@@ -152,10 +134,21 @@ class Sandbox(ProviderSettings):
         return self
 
 
+def _printable(key: SecretStr) -> SecretStr:
+    text = key.get_secret_value()
+    if not (text.isascii() and text.isprintable()) or " " in text or not text:
+        raise ValueError("wanted a key of printable letters, without blanks")
+    return key
+
+
 class ApiProvider(ProviderSettings):
     """A provider that takes mail by HTTP."""
 
-    api_key: SecretStr = setting(SecretStr(""), "the account's key")
+    api_key: Annotated[SecretStr, AfterValidator(_printable)] = setting(..., "the account's key", example="...")
+    tracking: bool = setting(False, "let the provider rewrite links and count opens as its account is set; false: neither")
+    # longer than a provider takes, for a message that is cut off is uncertain
+    timeout_seconds: float = setting(60.0, "for a message, from the connection to the end of the answer", unit="s", ge=1, le=600)
+    connect_timeout_seconds: float = setting(10.0, "to connect and agree on TLS", unit="s", ge=1, le=300)
 
 
 class Mailgun(ApiProvider):
@@ -173,10 +166,10 @@ class Sendgrid(ApiProvider):
 
 
 class Smtp2go(ApiProvider):
-    """SMTP2GO; webhook_key is its bearer token."""
+    """SMTP2GO; webhook_key is its bearer token. tracking changes nothing here, it is the account's own."""
 
     kind: Literal["smtp2go"]
-    base_url: WebAddress = setting("https://api.smtp2go.com/v3", "may be a local double")
+    base_url: WebAddress = setting("https://api.smtp2go.com/v3", "https://eu-api.smtp2go.com/v3 for the EU; may be a local double")
 
 
 AnyProvider = Annotated[Smtp | Sandbox | Mailgun | Sendgrid | Smtp2go, Field(discriminator="kind")]

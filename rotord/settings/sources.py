@@ -20,7 +20,7 @@ from pydantic_settings import PydanticBaseSettingsSource
 from rotord.handwritten import FaultsError, Where, nearest, read_text, read_toml, sentence
 from rotord.settings.catalogue import NAMED, PREFIX, beside, keys, lookup, variable
 from rotord.settings.model import Settings
-from rotord.settings.providers import PROVIDER_KINDS, SHIPPED_KINDS
+from rotord.settings.providers import PROVIDER_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -34,7 +34,7 @@ _MAX_FILE_BYTES, _MAX_CREDENTIAL_BYTES = 1_048_576, 65_536
 #: Names the file, so it is no setting.
 _CONFIG: Final = f"{PREFIX}CONFIG"
 #: Faults that pydantic tells of a provider, and that are its kind's.
-_OF_THE_KIND: Final = frozenset({"union_tag_not_found", "union_tag_invalid", "not_in_this_release"})
+_OF_THE_KIND: Final = frozenset({"union_tag_not_found", "union_tag_invalid"})
 
 
 class SettingsError(FaultsError):
@@ -200,16 +200,16 @@ class _Reader:
 
     def _what(self, error: ErrorDetails, where: Where, kind: str) -> str:
         key = lookup(where) or lookup(where[:-1])  # the latter for an entry of `outcomes` or `latency_ms`
-        shipped = " or ".join(sorted(SHIPPED_KINDS))
+        kinds = " or ".join(", ".join(PROVIDER_KINDS).rsplit(", ", 1))
         match error["type"]:
             case "extra_forbidden":
                 return f"unknown key{nearest(str(where[-1]), beside(where, kind))}"
             case "union_tag_not_found":
                 there = self._file.find(where[:2]) is not None
                 others = _table(self._file, "providers")
-                return f"is missing: {f'give {shipped}' if there else f'no such provider in the file{nearest(str(where[1]), others)}'}"
+                return f"is missing: {f'give {kinds}' if there else f'no such provider in the file{nearest(str(where[1]), others)}'}"
             case "union_tag_invalid":
-                return f"is no kind of provider{nearest(str(error['ctx']['tag']), PROVIDER_KINDS)} (this release has {shipped})"
+                return f"is no kind of provider{nearest(str(error['ctx']['tag']), PROVIDER_KINDS)} (there are {kinds})"
             case "missing" if key is not None and key.note("example") is not None:
                 return f"is missing; give one like {json.dumps(key.note('example'))}"
             case _:
