@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections import Counter as Tally
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from rotord.web.ports import UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from aiohttp.web import BaseRequest
     from prometheus_client import Metric
@@ -33,20 +34,11 @@ class Counters:
 
     def __init__(self, version: str) -> None:
         self.version = version
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
         self._clients: set[str] = set()
-        self._messages = Counter(
-            "rotord_messages",
-            "Messages whose attempt ended on this node, by outcome; one that is tried again counts each time",
-            ("client", "provider", "outcome"),
-            registry=self.registry,
-        )
-        self._unsubscribes = Counter("rotord_unsubscribes", "Unsubscribe posts that were acted on", ("source",), registry=self.registry)
-        self._requests = Counter("rotord_http_requests", "Requests answered", ("route", "status"), registry=self.registry)
-        self._database_errors = Counter(
-            "rotord_http_database_errors", "Questions of the HTTP listener that the database did not answer", registry=self.registry
-        )
+        self._messages: Tally[tuple[str, str, str]] = Tally()
+        self._unsubscribes: Tally[tuple[str]] = Tally()
+        self._requests: Tally[tuple[str, str]] = Tally()
+        self._database_errors = 0
 
     def landed(self, client: str, provider: str, outcome: Outcome) -> None:
         """An attempt ended."""
@@ -55,19 +47,40 @@ class Counters:
                 client = OTHERS
             else:
                 self._clients.add(client)
-        self._messages.labels(client, provider, outcome.value).inc()
+        self._messages[client, provider, outcome.value] += 1
 
     def unsubscribed(self, source: Source) -> None:
         """A person has unsubscribed, perhaps again."""
-        self._unsubscribes.labels(source.value).inc()
+        self._unsubscribes[source.value,] += 1
 
     def answered(self, route: str, status: int) -> None:
         """A request was answered; `route` is "" for one that came to none."""
-        self._requests.labels(route, str(status)).inc()
+        self._requests[route, str(status)] += 1
 
     def database_failed(self) -> None:
         """The listener's question went unanswered."""
-        self._database_errors.inc()
+        self._database_errors += 1
+
+    def families(self) -> Iterator[Metric]:
+        """All of it, as Prometheus counts it."""
+        yield _counted(
+            "rotord_messages",
+            "Messages whose attempt ended on this node, by outcome; one that is tried again counts each time",
+            ("client", "provider", "outcome"),
+            self._messages,
+        )
+        yield _counted("rotord_unsubscribes", "Unsubscribe posts that were acted on", ("source",), self._unsubscribes)
+        yield _counted("rotord_http_requests", "Requests answered", ("route", "status"), self._requests)
+        yield CounterMetricFamily(
+            "rotord_http_database_errors", "Questions of the HTTP listener that the database did not answer", value=self._database_errors
+        )
+
+
+def _counted(name: str, says: str, labels: tuple[str, ...], tally: Mapping[Any, int]) -> Metric:
+    family = CounterMetricFamily(name, says, labels=labels)
+    for values, count in tally.items():
+        family.add_metric(values, count)
+    return family
 
 
 class MetricsRoute:
@@ -82,6 +95,7 @@ class MetricsRoute:
         self._depth = depth
         self._slots = slots
         self._leads = leads
+        self._process = ProcessCollector(registry=None)
 
     async def show(self, _request: BaseRequest, _tail: str) -> web.Response:
         """Write all of it in the text format. Without the database its figures are missing, not old."""
@@ -90,10 +104,10 @@ class MetricsRoute:
             depth = await self._depth.get() if pulse.database and pulse.usable else None
         except UnavailableError:
             depth = None
-        now = CollectorRegistry()
-        now.register(_Gauges(list(self._families(pulse, depth))))
-        body = generate_latest(self._counters.registry) + generate_latest(now)
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+        registry = CollectorRegistry()
+        registry.register(_Families([*self._counters.families(), *self._families(pulse, depth)]))
+        registry.register(self._process)
+        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     def _families(self, pulse: Pulse, depth: Depth | None) -> Iterator[Metric]:
         build = GaugeMetricFamily("rotord_build_info", "Always 1", labels=["version"])
@@ -128,7 +142,7 @@ class MetricsRoute:
         yield from (up, flying, ready, capacity)
 
 
-class _Gauges(Collector):
+class _Families(Collector):
     def __init__(self, families: list[Metric]) -> None:
         self._families = families
 

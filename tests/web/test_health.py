@@ -186,7 +186,7 @@ async def test_clients_without_end_make_series_with_an_end():
     for number in range(CLIENTS + 50):
         counters.landed(f"c{number}", "relay", Outcome.ACCEPTED)
         counters.landed("c0", "relay", Outcome.ACCEPTED)
-    series = [sample for family in counters.registry.collect() for sample in family.samples if sample.name == "rotord_messages_total"]
+    series = [sample for family in counters.families() for sample in family.samples if sample.name == "rotord_messages_total"]
     by_client = {sample.labels["client"]: sample.value for sample in series}
 
     assert len(by_client) == CLIENTS + 1

@@ -8,13 +8,16 @@ import struct
 import pytest
 import uvloop
 from aiohttp import web
-from hypothesis import HealthCheck, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from rotord.core.unsubscribe import token
 from rotord.engine.waiting import wait
 from rotord.web.body import read_body
 from rotord.web.listener import Bounds, ListenError, bind
-from tests.web.site import hang_up, raw, running_listener
+from rotord.web.ports import Addressee
+from rotord.web.unsubscribe import UnsubscribeRoute
+from tests.web.site import KEY, hang_up, raw, running_listener
 
 QUICK = Bounds(connections=2, headers_s=0.2, answer_s=1.0, idle_s=0.5)
 
@@ -310,12 +313,20 @@ def test_addresses_of_both_families(listen, family):
 # -- anything at all ----------------------------------------------------------------------------------------------------------------
 
 METHODS = st.sampled_from(["GET", "POST", "HEAD", "PUT", "OPTIONS", "TRACE", "CONNECT", "BREW"])
+LETTERS = st.characters(min_codepoint=0x21, max_codepoint=0xFF)
+TOKEN = token(KEY, 1)
+FORM = b"List-Unsubscribe=One-Click"
+BODIES = st.one_of(st.binary(max_size=200), st.sampled_from([FORM, b"unsubscribe=page", b"1a\r\n" + FORM + b"\r\n0\r\n\r\n"]))
 PATHS = st.one_of(
+    st.just(f"/u/{TOKEN}"),
+    st.builds(lambda at, letter: f"/u/{TOKEN[:at]}{letter}{TOKEN[at + 1 :]}", st.integers(0, 31), LETTERS),
     st.sampled_from(["/hello", "/u/a", "/u/%00", "/u/%2e%2e", "//u/a", "*", "http://x/hello", "/u/a?%", "/u/\xe9", "/%zz"]),
-    st.text(st.characters(min_codepoint=0x21, max_codepoint=0xFF), min_size=1).map(lambda text: "/u/" + text),
+    st.text(LETTERS, min_size=1).map(lambda text: "/u/" + text),
 )
 ODD_HEADERS = """\
 Content-Length: 5
+Content-Length: 26
+Content-Type: application/x-www-form-urlencoded
 Transfer-Encoding: chunked
 Expect: 100-continue
 Content-Encoding: gzip
@@ -330,15 +341,29 @@ HEADERS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(METHODS, PATHS, HEADERS, st.binary(max_size=200))
+@settings(max_examples=150, deadline=None)
+@example("POST", f"/u/{TOKEN}", ["Content-Length: 26"], FORM)
+@example("POST", f"/u/{TOKEN}", ["Transfer-Encoding: chunked"], b"1a\r\n" + FORM + b"\r\n0\r\n\r\n")
+@given(METHODS, PATHS, HEADERS, BODIES)
 def test_nothing_a_client_sends_is_our_fault(method, path, headers, body):
+    unsubscribed = []
+
+    async def find(_row):
+        return Addressee("Acme", "jane@example.org")
+
+    async def unsubscribe(row, source):
+        unsubscribed.append((row, source))
+        return await find(row)
+
     async def check():
-        async with running_listener({path: route for path, route in ROUTES.items() if path in {"/hello", "/u/"}}, QUICK) as port:
+        routes = {"/hello": {"GET": hello}, "/u/": UnsubscribeRoute((KEY,), find, unsubscribe, lambda _: None, body_s=0.2).methods}
+        async with running_listener(routes, QUICK) as port:
             sent = f"{method} {path} HTTP/1.1\r\nHost: x\r\n".encode("latin-1")
             sent += b"".join(header.encode("latin-1") + b"\r\n" for header in headers) + b"Connection: close\r\n\r\n" + body
             answer = await raw(port, sent)
-            assert not answer or parts(answer)[0] < 500, answer
+            status = parts(answer)[0] if answer else 0
+            assert status < 500, answer
+            assert len(unsubscribed) == (method == "POST" and status == 200)
             assert parts(await raw(port, request("GET /hello", CLOSE)))[0] == 200
 
     asyncio.run(check())
