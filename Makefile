@@ -35,7 +35,7 @@ run: setup ## Run the daemon with config/rotord.toml
 	$(BIN)/rotord --config config/rotord.toml run
 
 test: setup-test lint ## Every check and test that needs no root and no Debian package
-	$(BIN)/pytest -q -n $(WORKERS) -m "not system"
+	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile -m "not system"
 
 test-system: setup-test ## The tests that need root and Debian's packages, which it installs
 	.ci/debian-packages
