@@ -14,8 +14,6 @@ from .world import Result
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from rotord.core.pool import Lane
-
     from .memory_rows import Row
     from .memory_tables import Tables
     from .world import World
@@ -176,8 +174,8 @@ def _one_sender(world: World) -> Iterator[str]:
 # -- for the above ---------------------------------------------------------------------------------------------------------------
 
 
-def could_go(world: World, lane: Lane) -> bool:
-    """Ask a pool that is rebuilt from the database, as the next term's would be."""
+def could_go(world: World) -> set[int]:
+    """The ready messages that a pool would let go which is rebuilt from the database, as the next term's would be."""
     tables, now = world.tables, world.now()
     pool = SenderPool(world.scenario.limits)
     for client in tables.clients.values():
@@ -193,8 +191,9 @@ def could_go(world: World, lane: Lane) -> bool:
         gate.slots = 1
         if gate.month is not None:
             gate.month.restore(now, month.get(name, 0))
-    verdict = pool.lane(lane, now)
-    return isinstance(verdict, Open) and verdict.places > 0
+    rows = [row for row in tables.queue.values() if row.state == "queued" and row.id not in tables.locked]
+    verdicts = {lane: pool.lane(lane, now) for lane in {row.lane for row in rows}}
+    return {row.id for row in rows if isinstance(verdict := verdicts[row.lane], Open) and verdict.places > 0}
 
 
 def _story(world: World, outbox_ids: Iterable[int], about: str = "") -> str:

@@ -39,6 +39,7 @@ class Row:
     first_at: float | None = None
     message_id: str | None = None
     last_error: str | None = None
+    avoid: str = ""
 
     @property
     def lane(self) -> Lane:

@@ -11,7 +11,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from rotord.core.model import Outcome
+from rotord.core.model import Blame, Outcome
 from rotord.core.pool import LedgerRow
 from rotord.core.records import Candidate, LaneRow, Next, Payload, Ripened, Term, Unfinished, Verdict
 from rotord.db.ledger import ID_SHIFT
@@ -130,7 +130,7 @@ class Tables(Queue, FleetTables):
             return 0
         cut = [a for a in self.attempts.values() if a.id >= lease.swept_id and a.epoch < term.epoch and a.outcome is None]
         for attempt in cut:
-            attempt.outcome, attempt.blame = Outcome.UNCERTAIN, "network"
+            attempt.outcome = Outcome.UNCERTAIN
             attempt.reply = "its daemon stopped before the answer was recorded"
             row = self.queue.get(attempt.outbox_id)
             if row is not None and row.attempt == attempt.id and row.state == "sending":
@@ -143,7 +143,7 @@ class Tables(Queue, FleetTables):
     def recent(self, now: float) -> list[LedgerRow]:
         since = (int(now * 1000) - 97_200_000) << ID_SHIFT  # 27 hours, as rotord.db.ledger
         rows = [
-            LedgerRow(a.address, a.domain, a.client, a.provider, a.began_at, _counts_at(a), a.outcome)
+            LedgerRow(a.address, a.domain, a.client, a.provider, a.began_at, _counts_at(a), a.outcome, Blame(a.blame) if a.blame else None)
             for a in self.attempts.values()
             if a.id >= since
         ]
@@ -177,6 +177,7 @@ class Tables(Queue, FleetTables):
                         row.first_at,
                         row.message_id,
                         row.thread_key,
+                        row.avoid,
                     )
                 )
         return found
@@ -291,7 +292,7 @@ class Tables(Queue, FleetTables):
         if following is Next.RETRY and not row.cancelled:
             pin = settlement.step.pin if not row.pin else ""
             changes = {"pin": pin, "pin_kind": "retry"} if pin else {}
-            self.move(row, "scheduled", due_at=settlement.step.due_at, last_error=error, **changes)
+            self.move(row, "scheduled", due_at=settlement.step.due_at, last_error=error, avoid=settlement.step.avoid, **changes)
             return False
         sender = attempt.address if attempt else None
         status = "cancelled" if following is Next.RETRY else following.value

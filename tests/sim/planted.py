@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rotord.core.model import Outcome
+from rotord.core.model import Blame, Outcome
 from rotord.core.pool import SenderPool
 from rotord.engine.flights import Flights
 from rotord.engine.limbo import Limbo
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rotord.core.pool import Assignment, LedgerRow
     from rotord.core.records import Begin, Candidate, Term, Verdict
-    from rotord.engine.dispatcher import TermParts
+    from rotord.engine.launch import TermParts
     from rotord.engine.leadership import Lease
     from rotord.engine.recorder import Recorder
 
@@ -83,8 +83,8 @@ class RebuildFromAccepted(Plant):
 
 
 class BeginBookingPool(SenderPool):
-    def settle(self, assignment: Assignment, outcome: Outcome, at: float) -> None:
-        super().settle(assignment, outcome, assignment.began_at)
+    def settle(self, assignment: Assignment, outcome: Outcome, at: float, blame: Blame | None = None) -> None:
+        super().settle(assignment, outcome, assignment.began_at, blame)
 
 
 class BeginBookingTerms(Terms):

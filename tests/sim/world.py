@@ -110,15 +110,10 @@ class World:
         for receiver in self.receivers.values():
             receiver.is_up = True
         await asyncio.sleep(QUIET_S)
-        ready = {row.id for row in self.tables.queue.values() if row.state == "queued" and self._could_go(row.lane)}
-        begun = len(self.tables.attempts)
+        ready, since = self._could_go(), self.now()
         await asyncio.sleep(STALL_S)
-        if len(self.tables.attempts) == begun:
-            self.stalled = sorted(
-                outbox_id
-                for outbox_id in ready
-                if (row := self.tables.queue.get(outbox_id)) is not None and row.state == "queued" and self._could_go(row.lane)
-            )
+        busy = {attempt.client for attempt in self.tables.attempts.values() if attempt.began_at > since}
+        self.stalled = sorted(outbox_id for outbox_id in ready & self._could_go() if self.tables.queue[outbox_id].client not in busy)
 
     async def _watch(self) -> None:
         """Nothing stays on the wire after its deadline while the term that began it goes on."""
@@ -134,10 +129,10 @@ class World:
         leads = lease is not None and lease.epoch == attempt.epoch and lease.expires_at > now
         return leads and attempt.deadline_at + WATCH_S < now and not self._outages
 
-    def _could_go(self, lane: Any) -> bool:
+    def _could_go(self) -> set[int]:
         from .judge import could_go  # noqa: PLC0415 - the judge reads the world
 
-        return could_go(self, lane)
+        return could_go(self)
 
     # -- processes ---------------------------------------------------------------------------------------------------------------
 
