@@ -201,6 +201,7 @@ async def _lease_finding(session: Session) -> Finding | None:
 
 async def _rebuild(session: Session, *, client: str = "", email: str = "") -> tuple[SenderPool, dict[str, ProviderNews], float]:
     """The pool as the leader has it, for one client or address: from the fleet, the ledger and what it last said of its providers."""
+    from rotord.core.breaker import Breaker, Errors  # noqa: PLC0415
     from rotord.core.explain import ProviderNews, is_limited, restore  # noqa: PLC0415
     from rotord.core.pool import SenderPool  # noqa: PLC0415
     from rotord.db import explain, ledger, senders  # noqa: PLC0415
@@ -227,6 +228,9 @@ async def _rebuild(session: Session, *, client: str = "", email: str = "") -> tu
         next_try_at = report["next_try_at"].timestamp() if report["next_try_at"] else None
         news[report["provider"]] = ProviderNews(down, report["reason"], next_try_at)
         gate.slots = 0 if down else report["capacity"] - report["in_flight"]
+        failing = json.loads(report["limits"]).get("breaker")
+        if failing is not None:
+            gate.breaker = Breaker.tripped(Errors(failing["errors"], failing["answers"]), failing["next_probe_at"])
     for name, gate in pool.providers.items():
         if name not in news:
             gate.slots = gate.limits.max_in_flight

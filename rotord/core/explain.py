@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from math import floor, inf
 from typing import TYPE_CHECKING
 
+from rotord.core.breaker import Breaker
 from rotord.core.limits import DAY, HOUR
 from rotord.core.model import Health, Kind, Status
 from rotord.core.pool import Fail, Lane, Move, Open, SenderPool
@@ -31,6 +32,7 @@ _WORDS: Mapping[Gate, str] = {
     Gate.PAUSED: "paused",
     Gate.DISABLED: "disabled",
     Gate.COOLING: "cooling",
+    Gate.BREAKER: "behind a provider that fails",
     Gate.PROVIDER_DOWN: "behind a provider that is down",
     Gate.PROVIDER_LIMIT: "behind a provider's limit",
     Gate.SLOTS: "waiting for a slot",
@@ -93,6 +95,8 @@ def restore(pool: SenderPool, rows: Iterable[LedgerRow], of_others: Iterable[tup
                 if state.pace is not None:
                     state.pace.take(row.began_at)
     pool.restore(finished)
+    for gate in pool.providers.values():
+        gate.breaker = Breaker()  # one client's answers are a part of what it goes by: what the leader says of it stands
 
 
 def explain(pool: SenderPool, lane: Lane, now: float, news: Mapping[str, ProviderNews]) -> Finding:
@@ -250,6 +254,9 @@ def _provider_finding(gate: ProviderGate, now: float, news: Mapping[str, Provide
     report = news.get(name)
     if report is not None and report.down:
         return Finding(Gate.PROVIDER_DOWN, "provider", name, _down(name, report), report.next_try_at)
+    if (by := gate.breaker.tripped_by) is not None and gate.breaker.free_at() > now:
+        until = _known(gate.breaker.free_at())
+        return Finding(Gate.BREAKER, "provider", name, _failing(name, gate.breaker), until, by._asdict())
     until = gate.limits_open_at(now)
     if until > now:
         return _provider_limit(gate, name, until, now)
@@ -263,6 +270,11 @@ def _provider_finding(gate: ProviderGate, now: float, news: Mapping[str, Provide
 def _down(name: str, report: ProviderNews) -> str:
     again = "" if report.next_try_at is None else " and is tried again"
     return f"provider {name} is down ({report.reason}){again}"
+
+
+def _failing(name: str, breaker: Breaker) -> str:
+    probe = "" if breaker.is_probing else "; the next message is a probe"
+    return f"provider {name} is {breaker}{probe}"
 
 
 def _provider_limit(gate: ProviderGate, name: str, until: float, now: float) -> Finding:

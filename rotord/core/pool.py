@@ -264,7 +264,7 @@ class SenderPool:
         return Open(int(min(slots, self.clients[lane.client].cap.room(now, lane.kind))))
 
     def choose(self, lane: Lane, now: float, avoid: str = "") -> Assignment | Wait | Move | Fail:
-        """Choose address and provider for one message of a lane and reserve every limit; by another provider than `avoid` if one is open."""
+        """Choose address and provider for one message of a lane and reserve every limit; `avoid` a provider while another is open."""
         if self._changed:
             self._apply_changes()
         wait = self.client_gate(lane, now)

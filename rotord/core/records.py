@@ -43,7 +43,7 @@ class LaneRequest:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A queued row that may be begun. `first_at` is None before its first attempt."""
+    """A queued row that may be begun. `first_at` is None before its first attempt. `avoid`: the provider that failed its last one."""
 
     id: int
     lane_key: int
@@ -54,6 +54,7 @@ class Candidate:
     first_at: float | None
     message_id: str | None
     thread_key: str | None
+    avoid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +115,12 @@ class Next(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What follows from a reply: where to, and for a retry when and pinned to which address ('' = as it was)."""
+    """What follows from a reply: where to; for a retry when, pinned to which address ('' = as it was), avoiding which provider."""
 
     next: Next
     due_at: float = 0.0
     pin: str = ""
+    avoid: str = ""
 
 
 @dataclass(frozen=True, slots=True)

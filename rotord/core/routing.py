@@ -1,7 +1,7 @@
 """Which provider carries a message: what each may be asked for now, and turns by weight among those that may.
 
 The engine says how many slots each provider has ready (`slots`); everything else is counted here. A provider's cap counts requests: a
-refused message gives address, domain and client their place back, never the provider.
+refused message gives address, domain and client their place back, never the provider. A provider that fails is closed by its breaker.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
+from rotord.core.breaker import Breaker
 from rotord.core.limits import MonthBudget, RollingCap, SecondBucket
 from rotord.core.model import Kind
 
@@ -22,23 +23,24 @@ _ANY = Kind.TRANSACTIONAL
 
 
 class ProviderGate:
-    """One configured provider: its limits, whether a person paused it, and the slots that are ready."""
+    """One configured provider: its limits, whether it fails, whether a person paused it, and the slots that are ready."""
 
-    __slots__ = ("bucket", "cap", "limits", "month", "paused", "slots")
+    __slots__ = ("breaker", "bucket", "cap", "limits", "month", "paused", "slots")
 
     def __init__(self, limits: ProviderLimits) -> None:
         self.limits = limits
         self.cap = RollingCap(limits.per_hour, limits.per_day)
         self.bucket = SecondBucket(limits.per_second) if limits.per_second is not None else None
         self.month = MonthBudget(limits.per_month) if limits.per_month is not None else None
+        self.breaker = Breaker()
         self.paused = False
         self.slots = 0
 
     def limits_open_at(self, now: float) -> float:
-        """When its limits let one more request begin, slots aside; `inf` while paused or while only a settled attempt can open it."""
+        """When limits and breaker let one more request begin, slots aside; `inf` while paused or only a settled attempt can open it."""
         if self.paused:
             return inf
-        at = self.cap.free_at(now, _ANY)
+        at = max(self.cap.free_at(now, _ANY), self.breaker.free_at())
         if self.bucket is not None and (bucket_at := self.bucket.free_at(now)) > at:
             at = bucket_at
         if self.month is not None and (month_at := self.month.free_at(now)) > at:
@@ -53,6 +55,7 @@ class ProviderGate:
         """Reserve a slot and a request."""
         self.slots -= 1
         self.cap.hold()
+        self.breaker.began(now)
         if self.bucket is not None:
             self.bucket.take(now)
         if self.month is not None:
@@ -61,6 +64,7 @@ class ProviderGate:
     def give_back(self, taken_at: float) -> None:
         """Undo `take`: the message did not begin. The second's token comes back by itself, the slot with the engine's next count."""
         self.cap.release()
+        self.breaker.taken_back(taken_at)
         if self.month is not None:
             self.month.give_back(taken_at)
 
@@ -74,16 +78,24 @@ class Route:
         self.gates = tuple(gates)
         self._passes = [0.0] * len(self.gates)
 
-    def pick(self, now: float) -> ProviderGate | None:
-        """The open provider whose turn it is, the earlier one in the domain's list on a tie; None when none is open."""
+    def pick(self, now: float, avoid: str = "") -> ProviderGate | None:
+        """The open provider whose turn it is, the earlier one in the domain's list on a tie; None when none is open.
+
+        The one named `avoid` has just failed the message, and is picked only when no other is open.
+        """
         if len(self.gates) == 1:
             gate = self.gates[0]
             return gate if gate.is_open(now) else None
         best: ProviderGate | None = None
+        avoided: ProviderGate | None = None
         lowest = inf
         for gate, pass_ in zip(self.gates, self._passes, strict=True):
-            if pass_ < lowest and gate.is_open(now):
+            if avoid and gate.limits.name == avoid:
+                avoided = gate
+            elif pass_ < lowest and gate.is_open(now):
                 best, lowest = gate, pass_
+        if best is None and avoided is not None and avoided.is_open(now):
+            return avoided
         return best
 
     def charge(self, gate: ProviderGate) -> None:

@@ -48,6 +48,7 @@ class Gate(StrEnum):
     NO_ADDRESS = "no_address"
     PROVIDER_LIMIT = "provider_limit"
     PROVIDER_DOWN = "provider_down"
+    BREAKER = "breaker"
     SLOTS = "slots"
     SUPPRESSED = "suppressed"
     EXPIRED = "expired"

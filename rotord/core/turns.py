@@ -118,23 +118,23 @@ class Stream:
                 found.update(gates)
         return found or max(now, until)
 
-    def turn(self, kind: Kind, now: float) -> tuple[AddressState, ProviderGate] | float:
+    def turn(self, kind: Kind, now: float, avoid: str = "") -> tuple[AddressState, ProviderGate] | float:
         """The address whose turn it is and the provider whose turn it is, or when there may be one."""
         line = self._bulk if kind is _BULK else self._transactional
         if len(line) != 1:
-            return self._turn_among(line, kind, now)
+            return self._turn_among(line, kind, now, avoid)
         turns = line[0]
         if (until := turns.rests_until(now)) > now:
             return until
         found = turns.first(kind, now, late=False) or turns.first(kind, now, late=True)
         if found is None:
             return max(now, turns.next_at())
-        gate = turns.route.pick(now)
+        gate = turns.route.pick(now, avoid)
         return turns.route.opens_at(now) if gate is None else (found[1], gate)
 
-    def _turn_among(self, line: Sequence[Turns], kind: Kind, now: float) -> tuple[AddressState, ProviderGate] | float:
+    def _turn_among(self, line: Sequence[Turns], kind: Kind, now: float, avoid: str) -> tuple[AddressState, ProviderGate] | float:
         """The same with several routes. Who misses a turn, for want of a provider or of room, stands at the present when it comes back."""
-        gates = [turns.route.pick(now) for turns in line]
+        gates = [turns.route.pick(now, avoid) for turns in line]
         for late in (False, True):
             best: tuple[AddressState, ProviderGate] | None = None
             lowest = 0

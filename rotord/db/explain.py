@@ -59,7 +59,7 @@ async def leader(conn: Connection) -> Record | None:
 
 
 PROVIDERS = """
-SELECT provider, up, ready, in_flight, capacity, reason, next_try_at,
+SELECT provider, up, ready, in_flight, capacity, reason, next_try_at, limits::text,
        updated_at > clock_timestamp() - interval '1 minute' AS is_fresh
   FROM rotord.provider_status
 """

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from rotord.core.model import Outcome
+from rotord.core.model import Blame, Outcome
 from rotord.core.pool import LedgerRow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rotord.db.executor import Executor
 
@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 _DAY_MS = 86_400_000
 _LONGEST_MS = 10_800_000
 ID_SHIFT = 20
+# For a day's rows a look-up is worth it, at a third of a constructor's price.
+_OUTCOMES: Mapping[str | None, Outcome | None] = {None: None, **{outcome.value: outcome for outcome in Outcome}}
+_BLAMES: Mapping[str | None, Blame | None] = {None: None, **{blame.value: blame for blame in Blame}}
 
 RECENT = """
 SELECT address, domain, client, provider, extract(epoch FROM began_at)::float8,
-       extract(epoch FROM coalesce(least(finished_at, deadline_at), deadline_at))::float8 AS counts_at, outcome
+       extract(epoch FROM coalesce(least(finished_at, deadline_at), deadline_at))::float8 AS counts_at, outcome, blame
   FROM rotord.attempts
  WHERE id >= $1
  ORDER BY counts_at
@@ -31,12 +34,12 @@ SELECT address, domain, client, provider, extract(epoch FROM began_at)::float8,
 async def recent(db: Executor, now: float, timeout_s: float | None = None) -> list[LedgerRow]:
     """Every attempt that may count in a window of 24 h at `now`, in the order in which they count."""
     rows = await db.fetch(RECENT, (int(now * 1000) - _DAY_MS - _LONGEST_MS) << ID_SHIFT, timeout=timeout_s)
-    return [LedgerRow(row[0], row[1], row[2], row[3], row[4], row[5], None if row[6] is None else Outcome(row[6])) for row in rows]
+    return [LedgerRow(row[0], row[1], row[2], row[3], row[4], row[5], _OUTCOMES[row[6]], _BLAMES[row[7]]) for row in rows]
 
 
 RECENT_OF = """
 SELECT address, domain, client, provider, extract(epoch FROM began_at)::float8,
-       extract(epoch FROM coalesce(least(finished_at, deadline_at), deadline_at))::float8 AS counts_at, outcome
+       extract(epoch FROM coalesce(least(finished_at, deadline_at), deadline_at))::float8 AS counts_at, outcome, blame
   FROM rotord.attempts
  WHERE id >= $1 AND client = $2
  ORDER BY counts_at
@@ -46,7 +49,7 @@ SELECT address, domain, client, provider, extract(epoch FROM began_at)::float8,
 async def recent_of(db: Executor, now: float, client: str) -> list[LedgerRow]:
     """As `recent`, of one client."""
     rows = await db.fetch(RECENT_OF, (int(now * 1000) - _DAY_MS - _LONGEST_MS) << ID_SHIFT, client)
-    return [LedgerRow(row[0], row[1], row[2], row[3], row[4], row[5], None if row[6] is None else Outcome(row[6])) for row in rows]
+    return [LedgerRow(row[0], row[1], row[2], row[3], row[4], row[5], _OUTCOMES[row[6]], _BLAMES[row[7]]) for row in rows]
 
 
 REQUESTS = """

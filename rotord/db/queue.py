@@ -54,10 +54,10 @@ def _kind(word: str) -> Kind:
 
 CANDIDATES = """
 SELECT q.id, w.lane, q.rank, extract(epoch FROM q.due_at)::float8, q.bytes, q.attempts,
-       extract(epoch FROM q.first_at)::float8, q.message_id, q.thread_key
+       extract(epoch FROM q.first_at)::float8, q.message_id, q.thread_key, q.avoid
   FROM unnest($1::bigint[], $2::int[], $3::int[], $4::float8[], $5::bigint[]) AS w (lane, n, rank, due_at, id)
  CROSS JOIN LATERAL (
-   SELECT id, rank, due_at, bytes, attempts, first_at, message_id, thread_key
+   SELECT id, rank, due_at, bytes, attempts, first_at, message_id, thread_key, avoid
      FROM rotord.queue
     WHERE state = 'queued' AND lane = w.lane AND (rank, due_at, id) > (w.rank, to_timestamp(w.due_at), w.id)
     ORDER BY rank, due_at, id

@@ -19,8 +19,8 @@ SETTLE = """
 WITH done AS MATERIALIZED (
   SELECT d.*, d.next = 'retry' AND EXISTS (SELECT FROM rotord.outbox o WHERE o.id = d.id AND o.cancelled_at IS NOT NULL) AS cancelled
     FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::float8[],
-                $9::text[], $10::float8[], $11::text[])
-      AS d (attempt, id, outcome, blame, code, reply, provider_message_id, finished_at, next, due_at, pin)
+                $9::text[], $10::float8[], $11::text[], $12::text[])
+      AS d (attempt, id, outcome, blame, code, reply, provider_message_id, finished_at, next, due_at, pin, avoid)
 ), ledger AS (
   UPDATE rotord.attempts a
      SET outcome = d.outcome, blame = nullif(d.blame, ''), code = d.code, reply = d.reply,
@@ -43,7 +43,7 @@ WITH done AS MATERIALIZED (
     LEFT JOIN rotord.attempts a ON a.id = g.attempt  -- by its key; two CTEs are joined by comparing all with all
 ), again AS (
   UPDATE rotord.queue q
-     SET state = 'scheduled', due_at = to_timestamp(d.due_at), last_error = d.reply,
+     SET state = 'scheduled', due_at = to_timestamp(d.due_at), last_error = d.reply, avoid = d.avoid,
          pin = CASE WHEN d.pin = '' OR q.pin <> '' THEN q.pin ELSE d.pin END,
          pin_kind = CASE WHEN d.pin = '' OR q.pin <> '' THEN q.pin_kind ELSE 'retry' END
     FROM done d
@@ -84,6 +84,7 @@ async def settle(db: Executor, settlements: Sequence[Settlement]) -> None:
         [s.step.next.value for s in settlements],
         [s.step.due_at for s in settlements],
         [s.step.pin for s in settlements],
+        [s.step.avoid for s in settlements],
     ]
     threads = await db.fetch(SETTLE, *columns)
     if threads:
@@ -238,11 +239,12 @@ async def expire(db: Executor) -> int:
     return len(rows)
 
 
-# What a crash or a lost lease left on the wire is uncertain, never queued. finished_at stays open: it counts until its deadline.
+# What a crash or a lost lease left on the wire is uncertain, never queued. finished_at stays open: it counts until its deadline. Nobody
+# is blamed: it says nothing about its provider.
 RECOVER = """
 WITH cut AS (
   UPDATE rotord.attempts a
-     SET outcome = 'uncertain', blame = 'network', reply = 'its daemon stopped before the answer was recorded'
+     SET outcome = 'uncertain', reply = 'its daemon stopped before the answer was recorded'
     FROM rotord.lease l
    WHERE l.name = 'main' AND l.holder = $1 AND l.epoch = $2
      AND a.id >= l.swept_id AND a.epoch < $2 AND a.outcome IS NULL

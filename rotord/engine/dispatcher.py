@@ -289,7 +289,7 @@ class Dispatcher:
         return used == 0 or used + candidate.bytes <= self._config.bytes_in_flight
 
     def _reserve(self, state: LaneState, candidate: Candidate, now: float) -> Planned | None:
-        chosen = self._pool.choose(state.lane, now)
+        chosen = self._pool.choose(state.lane, now, candidate.avoid)
         if not isinstance(chosen, Assignment):
             if isinstance(chosen, Wait):
                 state.blocked_until = self._ask_again(chosen.gate, chosen.until, now)

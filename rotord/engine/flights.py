@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import structlog
 
-from rotord.core.model import Blame, Outcome, Reply
+from rotord.core.model import Outcome, Reply
 from rotord.core.records import Settlement
-from rotord.core.settling import RetryPolicy, next_step
+from rotord.core.settling import RetryPolicy, Way, next_step
 
 if TYPE_CHECKING:
     import asyncio
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from rotord.providers.base import Envelope, Slot
 
 _log = structlog.get_logger(__name__)
-_LOST_LEASE = Reply(Outcome.NOT_SENT, Blame.NETWORK, text="the lease was lost before it was sent")
-_TOO_LATE = Reply(Outcome.NOT_SENT, Blame.NETWORK, text="the daemon stood still between its begin and its sending")
-_CUT_BEFORE = Reply(Outcome.NOT_SENT, Blame.NETWORK, text="stopped before it was sent")
-_CUT_AFTER = Reply(Outcome.UNCERTAIN, Blame.NETWORK, text="stopped while waiting for the provider's answer")
+# Nobody but us is to blame for these.
+_LOST_LEASE = Reply(Outcome.NOT_SENT, text="the lease was lost before it was sent")
+_TOO_LATE = Reply(Outcome.NOT_SENT, text="the daemon stood still between its begin and its sending")
+_CUT_BEFORE = Reply(Outcome.NOT_SENT, text="stopped before it was sent")
+_CUT_AFTER = Reply(Outcome.UNCERTAIN, text="stopped while waiting for the provider's answer")
 
 #: told each landing: client, provider, outcome; neither waits nor fails
 Observer: TypeAlias = Callable[[str, str, Outcome], None]
@@ -111,27 +112,27 @@ class Flights:
             self._land(flight, reply)
 
     def _land(self, flight: Flight, reply: Reply) -> None:
-        now = self._clock.latest()
-        self._pool.settle(flight.assignment, reply.outcome, now)
+        now, provider = self._clock.latest(), flight.assignment.provider
+        self._pool.settle(flight.assignment, reply.outcome, now, reply.blame)
         candidate = flight.candidate
         step = next_step(
             reply,
             outbox_id=candidate.id,
             attempts=candidate.attempts + 1,
             first_at=flight.assignment.began_at if candidate.first_at is None else candidate.first_at,
-            address=flight.assignment.email,
+            way=Way(flight.assignment.email, provider.limits.name, has_another=len(flight.assignment.domain.route.gates) > 1),
             now=now,
             policy=self._policy,
         )
         self._recorder.put(Settlement(flight.attempt_id, candidate.id, reply, now, step, candidate.bytes))
         del self._tasks[flight.attempt_id]
-        self.observe(flight.assignment.client.value.slug, flight.assignment.provider.limits.name, reply.outcome)
+        self.observe(flight.assignment.client.value.slug, provider.limits.name, reply.outcome)
         if reply.outcome is not Outcome.ACCEPTED:
             _log.info(
                 "message_not_accepted",
                 message_id=candidate.id,
                 attempt_id=flight.attempt_id,
-                provider=flight.assignment.provider.limits.name,
+                provider=provider.limits.name,
                 outcome=reply.outcome.value,
                 blame=reply.blame.value if reply.blame else None,
                 code=reply.code,

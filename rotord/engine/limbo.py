@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from rotord.core.model import Blame, Outcome, Reply
+from rotord.core.model import Outcome, Reply
 from rotord.core.records import Next, Settlement, Step
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _log = structlog.get_logger(__name__)
 HOLD_S = 30.0
 # How many ids are watched at most: 1,000 lost answers of 200 messages each.
 WATCH_AT_MOST = 200_000
-_NEVER_SENT = Reply(Outcome.NOT_SENT, Blame.NETWORK, text="begun, but the database's answer was lost, so it was not sent")
+_NEVER_SENT = Reply(Outcome.NOT_SENT, text="begun, but the database's answer was lost, so it was not sent")
 
 
 @dataclass(frozen=True, slots=True)

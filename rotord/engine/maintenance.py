@@ -100,9 +100,17 @@ class Maintenance:
                 published, age = reports, 0
 
     def _report(self, name: str, provider: Provider) -> ProviderReport:
-        status = provider.status()
+        status, breaker = provider.status(), self._parts.pool.providers[name].breaker
+        reason, next_try_in_s = status.reason, status.next_try_in_s
+        limits: dict[str, object] = {}
+        if breaker.tripped_by is not None:
+            probe_at = None if breaker.is_probing else breaker.opens_at
+            limits["breaker"] = {**breaker.tripped_by._asdict(), "next_probe_at": probe_at}
+            reason = reason or str(breaker)
+            if next_try_in_s is None and probe_at is not None:
+                next_try_in_s = max(0.0, probe_at - self._parts.clock.now())
         return ProviderReport(
-            name, provider.kind, status.up, status.ready, status.in_flight, status.capacity, status.reason, status.next_try_in_s
+            name, provider.kind, status.up, status.ready, status.in_flight, status.capacity, reason, next_try_in_s, limits
         )
 
     async def _tidy(self, stop: asyncio.Event) -> None:

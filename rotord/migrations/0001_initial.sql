@@ -239,6 +239,7 @@ CREATE TABLE rotord.queue (
   first_at   timestamptz,                                     -- when the first attempt began: retry_for_seconds counts from it
   message_id text,                                            -- the header's, from the first attempt on
   last_error text,
+  avoid      text COLLATE "C" NOT NULL DEFAULT '',            -- the provider that failed the last attempt: another one is preferred
   CONSTRAINT queue_state_is_known CHECK (state IN ('queued', 'scheduled', 'waiting', 'sending', 'uncertain'))
 ) WITH (fillfactor = 70);
 CREATE INDEX queue_ready ON rotord.queue (lane, rank, due_at, id) WHERE state = 'queued';
@@ -421,13 +422,24 @@ CREATE TRIGGER outbox_inserted AFTER INSERT ON rotord.outbox
 
 -- A message is called back: what is not on the wire leaves the queue, and the next of its thread takes its place. What may be with
 -- its provider is not touched, not even locked, or an app's open transaction would hold up the recording of its answer: settling and the
--- next begin read cancelled_at themselves.
+-- next begin read cancelled_at themselves. So a row that is just being begun is not queued for (whoever queues for a lock gets it, whatever
+-- the row has become meanwhile) but looked at again.
 CREATE FUNCTION rotord.outbox_cancelled() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, rotord, pg_temp AS $$
 DECLARE
   live rotord.queue;
 BEGIN
-  DELETE FROM rotord.queue WHERE id = NEW.id AND state IN ('queued', 'scheduled', 'waiting') RETURNING * INTO live;
+  FOR look IN 1..400 LOOP  -- 2 s, of which a begin takes some milliseconds
+    DELETE FROM rotord.queue
+    WHERE id = (SELECT q.id
+                FROM rotord.queue AS q
+                WHERE q.id = NEW.id AND q.state IN ('queued', 'scheduled', 'waiting')
+                FOR UPDATE SKIP LOCKED)
+    RETURNING * INTO live;
+    EXIT WHEN live.id IS NOT NULL
+      OR NOT EXISTS (SELECT FROM rotord.queue AS q WHERE q.id = NEW.id AND q.state IN ('queued', 'scheduled', 'waiting'));
+    PERFORM pg_sleep(0.005);
+  END LOOP;
   IF live.id IS NOT NULL THEN
     INSERT INTO rotord.message_state (id, client, status, sender, provider, message_id, attempts, last_error)
     SELECT live.id, live.client, 'cancelled', a.address, a.provider, live.message_id, live.attempts, live.last_error

@@ -1,0 +1,148 @@
+"""Whether a provider fails, from its answers alone: then nothing new begins there until probes have shown that it works again.
+
+    closed -> open -> half-open -> closed       open: nothing begins      half-open: one real message at a time, the probe
+                ^---------'                     a good probe of three in a row closes it, a bad one opens it for twice as long
+
+The score of k errors among n answers is k ln(k/E) - (k - E), E = 2 % of n being what a working provider may have, of the last 10, 50 and
+200 answers whichever is highest. At 9 it opens: after the 4th of only errors, the 8th answer of 60 % errors, the 38th of 20 %, and not
+once in years at 1 %. Pure: times are arguments, and the same answers in the same order give the same state, so a new leader has it
+from the ledger.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from math import inf, log
+from typing import Final, NamedTuple
+
+from rotord.core.model import Blame, Outcome
+
+ACCEPTABLE: Final = 0.02
+TRIP_SCORE: Final = 9.0
+WINDOWS: Final = (10, 50, 200)
+#: below it, no share of errors means anything
+FEWEST_ERRORS: Final = 3
+FIRST_PAUSE_S: Final = 30.0
+LONGEST_PAUSE_S: Final = 600.0
+PROBES: Final = 3
+_ERRORS: Final = frozenset({Blame.PROVIDER, Blame.NETWORK, Blame.ACCOUNT})
+#: The database keeps microseconds of a time that was chosen in floats.
+_ROUNDING_S: Final = 0.001
+
+
+class Errors(NamedTuple):
+    """So many of the last so many answers."""
+
+    errors: int
+    answers: int
+
+
+def score(errors: int, answers: int) -> float:
+    """How hard it is to believe that a working provider made so many errors in so many answers; 0 when it is easy."""
+    acceptable = answers * ACCEPTABLE
+    if errors < FEWEST_ERRORS or errors <= acceptable:
+        return 0.0
+    return errors * log(errors / acceptable) - (errors - acceptable)
+
+
+def works(outcome: Outcome, blame: Blame | None) -> bool | None:
+    """Say what an attempt's end says of its provider: True it works, False it fails, None nothing.
+
+    Nothing: what we stopped ourselves (no blame), what asks for less (a rate, which the provider's slots heed), and a connection that
+    was closed at a message's turn, as relays do after so many messages. An error is one whether it refused for now or for good.
+    """
+    if blame is Blame.RATE or (outcome is Outcome.NOT_SENT and blame in {None, Blame.PROVIDER}):
+        return None
+    if outcome is Outcome.UNCERTAIN and blame is None:
+        return None
+    return outcome is Outcome.ACCEPTED or blame not in _ERRORS
+
+
+class Breaker:
+    """One provider's. The pool that owns it tells it each message that begins and each that ends."""
+
+    __slots__ = ("_answers", "_good", "_pause_s", "_probes", "opens_at", "tripped_by")
+
+    def __init__(self) -> None:
+        self._answers: deque[bool] = deque(maxlen=WINDOWS[-1])  # True: an error
+        self._pause_s = FIRST_PAUSE_S
+        self._probes = 0
+        self._good = 0
+        #: when it lets one begin, by its own clock: `-inf` while closed, then the time of the next probe
+        self.opens_at = -inf
+        #: what opened it; None while closed
+        self.tripped_by: Errors | None = None
+
+    @classmethod
+    def tripped(cls, by: Errors, next_probe_at: float | None) -> Breaker:
+        """One as another process told of it; None: its probe was on the wire."""
+        breaker = cls()
+        breaker.tripped_by, breaker.opens_at = by, -inf if next_probe_at is None else next_probe_at
+        breaker._probes = int(next_probe_at is None)
+        return breaker
+
+    def free_at(self) -> float:
+        """When a message may begin: `-inf` at any time, `inf` when only the end of the probe on the wire can tell."""
+        return inf if self._probes else self.opens_at
+
+    @property
+    def is_probing(self) -> bool:
+        """True while a probe is on the wire."""
+        return self._probes > 0
+
+    def __str__(self) -> str:
+        """What opened it, for people; '' while closed."""
+        if self.tripped_by is None:
+            return ""
+        probe = ", a probe is on the wire" if self.is_probing else ""
+        return f"failing: {self.tripped_by.errors} of {self.tripped_by.answers} answers were errors{probe}"
+
+    def began(self, at: float) -> None:
+        """Count a message that began at `at`."""
+        if self._is_probe(at):
+            self._probes += 1
+
+    def taken_back(self, began_at: float) -> None:
+        """Undo `began`."""
+        if self._is_probe(began_at) and self._probes:
+            self._probes -= 1
+
+    def ended(self, outcome: Outcome, blame: Blame | None, began_at: float, at: float) -> None:
+        """Take note of an answer. What was on the wire when it opened decides nothing any more."""
+        is_good = works(outcome, blame)
+        if self.tripped_by is None:
+            if is_good is not None:
+                self._answers.append(not is_good)
+            if is_good is False:
+                self._judge(at)
+            return
+        if not self._is_probe(began_at):
+            return
+        self.taken_back(began_at)
+        if is_good:
+            self._good += 1
+            if self._good == PROBES:
+                self._close()
+        elif is_good is False:
+            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+            self._open(at, self.tripped_by)
+
+    def _judge(self, at: float) -> None:
+        newest = list(reversed(self._answers))
+        seen = [Errors(sum(newest[:window]), min(window, len(newest))) for window in WINDOWS]
+        worst = max(seen, key=lambda errors: score(*errors))
+        if score(*worst) >= TRIP_SCORE:
+            self._open(at, worst)
+
+    def _open(self, at: float, because: Errors) -> None:
+        self.opens_at, self.tripped_by = at + self._pause_s, because
+        self._probes = self._good = 0
+        self._answers.clear()
+
+    def _close(self) -> None:
+        self.opens_at, self.tripped_by = -inf, None
+        self._probes = self._good = 0
+        self._pause_s = FIRST_PAUSE_S
+
+    def _is_probe(self, began_at: float) -> bool:
+        return self.tripped_by is not None and began_at >= self.opens_at - _ROUNDING_S
