@@ -1,7 +1,7 @@
-"""The leader's heart: turn after turn it claims what may go now, reserves it, renders it, begins it and lets it fly.
+"""The leader's heart: turn after turn it claims what may go now and reserves it; the launcher renders it, begins it and lets it fly.
 
 Owns the SenderPool, the backlog and the fair share between clients. Promises: a message begins only with its provider's slot and bytes in
-hand; a lane that is blocked is not claimed; when the answer to a begin is lost, the reservations stay until the attempts are read back.
+hand; a lane that is blocked is not claimed; a turn waits for no large body: those are carried beside it, one load at a time.
 Does not: send (flights), write replies (recorder), renew the lease (leadership).
 """
 
@@ -15,40 +15,32 @@ from typing import TYPE_CHECKING
 import structlog
 
 from rotord.core.fairness import FairShare
-from rotord.core.mime import RenderError
 from rotord.core.model import Kind
 from rotord.core.pool import Assignment, Fail, Move, Open
-from rotord.core.records import Begin, LaneRequest, Verdict
+from rotord.core.records import LaneRequest
 from rotord.core.rendering import message_id
 from rotord.core.senders import Gate, Wait
 from rotord.db.connect import transient
 from rotord.db.queue import FencedError
 from rotord.engine.backlog import Backlog
 from rotord.engine.clock import AttemptIds
-from rotord.engine.flights import Flight
+from rotord.engine.launch import PAYLOAD_CHUNK, Launcher, Planned
 from rotord.engine.waiting import wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from rotord.core.pool import SenderPool
-    from rotord.core.records import Candidate, Payload, Settlement, Term
+    from rotord.core.records import Candidate, Settlement
     from rotord.engine.backlog import LaneState
-    from rotord.engine.clock import DatabaseClock
-    from rotord.engine.flights import Flights
-    from rotord.engine.limbo import Limbo
+    from rotord.engine.launch import TermParts
     from rotord.engine.preparation import Preparation
-    from rotord.engine.store import Store
-    from rotord.providers.base import Provider, Slot
+    from rotord.providers.base import Provider
 
 _log = structlog.get_logger(__name__)
 # While the database is away: a begin costs nothing to hold back, and the recorder has its own tries.
 DATABASE_PAUSE_S = 0.5
-# A send starts at most this long after its begin was asked for (the answer may take COMMAND_TIMEOUT_S), so that it is over by the
-# attempt's deadline, which the database counts from the commit: after a crash the message counts from there.
-START_WITHIN_S = 10.0
-# At most this many bodies are in memory at once before they are rendered.
-PAYLOAD_CHUNK = 16 * 1024 * 1024
+# From this size on reading and rendering a body takes longer than a turn.
+LARGE = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,45 +59,22 @@ class EngineConfig:
     ask_known_again_s: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class TermParts:
-    """What the loops of one term share. Each is written by the one who owns it."""
-
-    store: Store
-    term: Term
-    pool: SenderPool
-    flights: Flights
-    clock: DatabaseClock
-    limbo: Limbo
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A candidate with its reservation: every limit counts it, its slot is taken."""
-
-    candidate: Candidate
-    assignment: Assignment
-    slot: Slot
-    attempt_id: int
-    message_id: str
-
-
 class Dispatcher:
     """One task runs `run`; `wake` may be called by anyone in the loop."""
 
     def __init__(self, parts: TermParts, providers: Mapping[str, Provider], preparation: Preparation, config: EngineConfig) -> None:
         self._store = parts.store
-        self._term = parts.term
         self._pool = parts.pool
         self._flights = parts.flights
         self._clock = parts.clock
-        self._limbo = parts.limbo
         self._ids = AttemptIds(parts.term.ids_from)
         self._providers = providers
-        self._preparation = preparation
+        self._launcher = Launcher(parts, providers, preparation)
         self._config = config
         self._fair = FairShare()
         self._wake = asyncio.Event()
+        self._carrying = False
+        self._ended = False
         self.backlog = Backlog(config.poll_s)
         self.fenced = False
         parts.flights.landed = self._wake.set
@@ -150,6 +119,7 @@ class Dispatcher:
                 continue
             if not progressed and not stop.is_set():
                 await wait(self._wake, self._idle_s())
+        self._ended = True
 
     def _idle_s(self) -> float:
         now = self._clock.now()
@@ -173,18 +143,38 @@ class Dispatcher:
         requests = [
             (state, LaneRequest(state.key, min(places, shares[client]), state.cursor))
             for client, lanes in open_lanes.items()
-            if shares[client] > 0
             for state, places in lanes
         ]
-        if not requests:
-            return False
         found = await self._store.candidates([request for _, request in requests])
         planned = self._plan(requests, found, shares)
         if not planned:
             return False
-        flights = await self._prepare(planned)
-        await self._begin(group, flights)
+        large = [plan for plan in planned if plan.candidate.bytes >= LARGE]
+        if large:
+            self._carrying = True
+            group.create_task(self._carry(group, large), name="large-messages")
+        small = [plan for plan in planned if plan.candidate.bytes < LARGE]
+        await self._launcher.begin(group, await self._launcher.prepare(small))
         return True
+
+    async def _carry(self, group: asyncio.TaskGroup, large: Sequence[Planned]) -> None:
+        """Read, render and begin large messages beside the turns, so that nobody else's mail waits for their bodies."""
+        try:
+            flights = await self._launcher.prepare(large)
+            if self._ended:
+                for plan, _ in flights:
+                    self._launcher.drop(plan)
+            else:
+                await self._launcher.begin(group, flights)
+        except FencedError:
+            self.fenced = True
+        except Exception as error:
+            if not transient(error):
+                raise
+            _log.warning("database_unavailable", during="dispatch", error=repr(error))
+        finally:
+            self._carrying = False
+            self._wake.set()
 
     async def _refresh(self, now: float) -> None:
         if self.backlog.refresh_at() > now:
@@ -242,11 +232,15 @@ class Dispatcher:
             self._providers[name].want(min(status.capacity, 2 * (status.ready + status.in_flight) + 1))
 
     def _shares(self, open_lanes: Mapping[str, list[tuple[LaneState, int]]], free: int) -> dict[str, int]:
-        """How many messages each client may begin in this turn."""
-        slots = sum(gate.slots for gate in self._pool.providers.values())
+        """How many rows of each client to look at in this turn: its share, and never less than an even one.
+
+        Whose rows turn out not to fit leaves its slots to the others, so they must be at hand; whose turn it is, is decided row by row.
+        """
+        room = min(free, sum(gate.slots for gate in self._pool.providers.values()))
         wants = {client: sum(places for _, places in lanes) for client, lanes in open_lanes.items()}
         self._fair.advance(wants)
-        return self._fair.allocate(wants, self._weights(wants), min(free, slots))
+        even = -(-room // len(wants))
+        return {client: max(even, share) for client, share in self._fair.allocate(wants, self._weights(wants), room).items()}
 
     def _weights(self, clients: Iterable[str]) -> dict[str, float]:
         return {client: self._pool.clients[client].value.weight for client in clients}
@@ -268,10 +262,15 @@ class Dispatcher:
             queues.setdefault(states[candidate.lane_key].lane.client, []).append(candidate)
         for candidate in self._fair.in_turn(queues, lambda row: states[row.lane_key].lane.kind is not Kind.BULK):
             state = states[candidate.lane_key]
+            if self._flights.places_used >= self._config.concurrency:
+                break
             if candidate.lane_key in blocked or shares[state.lane.client] <= 0:
                 continue
-            if not self._fits(candidate):
-                break
+            if not self._fits(candidate, planned):
+                if candidate.bytes > self._config.bytes_in_flight:
+                    break  # it goes alone, so nothing more until it can
+                blocked.add(candidate.lane_key)
+                continue
             plan = self._reserve(state, candidate, now)
             if plan is None:
                 blocked.add(candidate.lane_key)
@@ -283,7 +282,11 @@ class Dispatcher:
             self.backlog.claimed(state, request.limit, rows[state.key], taken[state.key])
         return planned
 
-    def _fits(self, candidate: Candidate) -> bool:
+    def _fits(self, candidate: Candidate, planned: Sequence[Planned]) -> bool:
+        if candidate.bytes >= LARGE:
+            load = sum(plan.candidate.bytes for plan in planned if plan.candidate.bytes >= LARGE)
+            if self._carrying or (load and load + candidate.bytes > PAYLOAD_CHUNK):
+                return False
         # One message larger than the whole bound still goes, alone.
         used = self._flights.bytes_used
         return used == 0 or used + candidate.bytes <= self._config.bytes_in_flight
@@ -303,94 +306,3 @@ class Dispatcher:
         self._fair.charge(state.lane.client, chosen.client.value.weight)
         header = candidate.message_id or message_id(candidate.id, chosen.domain.value.name)
         return Planned(candidate, chosen, slot, self._ids.take(now), header)
-
-    def _drop(self, planned: Planned) -> None:
-        """Undo a reservation whose message did not begin."""
-        planned.slot.give_back()
-        self._pool.cancel(planned.assignment)
-        self._flights.free_place(planned.candidate.bytes)
-
-    # -- begin -------------------------------------------------------------------------------------------------------------------
-
-    async def _prepare(self, planned: Sequence[Planned]) -> list[tuple[Planned, Flight]]:
-        """Read the bodies and render them; a row that cannot be rendered fails alone."""
-        ready: list[tuple[Planned, Flight]] = []
-        waiting = list(planned)
-        try:
-            while waiting:
-                chunk = _chunk(waiting)
-                payloads = {payload.id: payload for payload in await self._store.payloads([plan.candidate.id for plan in chunk])}
-                for plan in chunk:
-                    flight = await self._flight(plan, payloads.pop(plan.candidate.id, None))
-                    waiting.remove(plan)
-                    if flight is not None:
-                        ready.append((plan, flight))
-        except BaseException:
-            for plan in [*waiting, *(plan for plan, _ in ready)]:
-                self._drop(plan)
-            raise
-        return ready
-
-    async def _flight(self, plan: Planned, payload: Payload | None) -> Flight | None:
-        if payload is None:
-            self._drop(plan)
-            return None
-        try:
-            envelope = await self._preparation.envelope(payload, plan.candidate.bytes, plan.assignment, plan.attempt_id, plan.message_id)
-        except RenderError as error:
-            _log.warning("message_not_renderable", message_id=plan.candidate.id, reason=str(error))
-            await self._store.fail_row(plan.candidate.id, str(error))
-            self._drop(plan)
-            return None
-        return Flight(plan.candidate, plan.assignment, plan.attempt_id, plan.slot, envelope)
-
-    async def _begin(self, group: asyncio.TaskGroup, flights: Sequence[tuple[Planned, Flight]]) -> None:
-        if not flights:
-            return
-        begins = [self._begin_row(plan) for plan, _ in flights]
-        start_by = self._clock.now() + START_WITHIN_S
-        try:
-            verdicts = await self._store.begin(self._term, begins)
-        except FencedError:
-            for plan, _ in flights:
-                self._drop(plan)
-            raise
-        except BaseException:
-            # It may have been committed. The slots are free again, the limits stay reserved until the ledger says which are there.
-            for plan, _ in flights:
-                plan.slot.give_back()
-                self._limbo.add(plan.attempt_id, plan.candidate, plan.assignment, self._clock.now())
-            raise
-        for plan, flight in flights:
-            verdict = verdicts.get(plan.candidate.id)
-            if verdict is Verdict.SENDING:
-                self._flights.launch(group, flight, start_by)
-            else:
-                if verdict is not None:
-                    _log.info("message_not_begun", message_id=plan.candidate.id, verdict=verdict.value)
-                self._drop(plan)
-
-    def _begin_row(self, plan: Planned) -> Begin:
-        assignment = plan.assignment
-        provider = assignment.provider.limits.name
-        return Begin(
-            plan.candidate.id,
-            plan.attempt_id,
-            assignment.email,
-            assignment.domain.value.name,
-            assignment.client.value.slug,
-            provider,
-            self._providers[provider].attempt_timeout_s + START_WITHIN_S,
-            plan.message_id,
-            assignment.began_at,
-        )
-
-
-def _chunk(waiting: Sequence[Planned]) -> list[Planned]:
-    """The first messages whose bodies fit into memory together; at least one."""
-    size = 0
-    for count, plan in enumerate(waiting):
-        size += plan.candidate.bytes
-        if size > PAYLOAD_CHUNK and count > 0:
-            return list(waiting[:count])
-    return list(waiting)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rotord.core.pool import SenderPool
-    from rotord.engine.dispatcher import Dispatcher, EngineConfig, TermParts
+    from rotord.engine.dispatcher import Dispatcher, EngineConfig
+    from rotord.engine.launch import TermParts
     from rotord.providers.base import Provider
 
 _log = structlog.get_logger(__name__)

@@ -16,8 +16,9 @@ from rotord.core.pool import SenderPool
 from rotord.core.settling import RetryPolicy
 from rotord.db.connect import transient
 from rotord.engine.clock import DatabaseClock
-from rotord.engine.dispatcher import Dispatcher, EngineConfig, TermParts
+from rotord.engine.dispatcher import Dispatcher, EngineConfig
 from rotord.engine.flights import Flights, Observer, unobserved
+from rotord.engine.launch import TermParts
 from rotord.engine.limbo import Limbo
 from rotord.engine.maintenance import Maintenance, apply_fleet
 from rotord.engine.recorder import Recorder
