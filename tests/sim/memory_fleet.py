@@ -46,15 +46,15 @@ class FleetTables:
 
     def fleet(self) -> Fleet:
         fleet = (list(self.clients.values()), list(self.domains.values()), list(self.addresses.values()))
-        return Fleet(len(self.changes), *fleet, paused=frozenset(self.paused))
+        return Fleet(str(len(self.changes)), *fleet, paused=frozenset(self.paused))
 
-    def fleet_changes(self, mark: int) -> Fleet:
-        if mark == len(self.changes):
+    def fleet_changes(self, mark: str) -> Fleet:
+        if int(mark) == len(self.changes):
             return Fleet(mark)
         named: dict[str, list[str]] = {}
-        for kind, name in dict.fromkeys(self.changes[mark:]):
+        for kind, name in dict.fromkeys(self.changes[int(mark) :]):
             named.setdefault(kind, []).append(name)
         tables: list[tuple[str, dict[str, Any]]] = [("client", self.clients), ("domain", self.domains), ("address", self.addresses)]
         there = [[table[name] for name in named.get(kind, []) if name in table] for kind, table in tables]
         gone = [sorted(name for name in named.get(kind, []) if name not in table) for kind, table in tables]
-        return Fleet(len(self.changes), *there, *gone, frozenset(self.paused) if "pause" in named else None)
+        return Fleet(str(len(self.changes)), *there, *gone, frozenset(self.paused) if "pause" in named else None)

@@ -93,7 +93,7 @@ class MemoryStore:
     async def fleet(self) -> Fleet:
         return await self._run("fleet", self.tables.fleet)
 
-    async def fleet_changes(self, mark: int) -> Fleet:
+    async def fleet_changes(self, mark: str) -> Fleet:
         return await self._run("fleet_changes", self.tables.fleet_changes, mark)
 
     async def recent(self, now: float) -> list[LedgerRow]:

@@ -36,7 +36,7 @@ class RefundingLimbo(Limbo):
 
 
 class RefundingTerms(Terms):
-    async def _rebuild(self, lease: Lease, recorder: Recorder) -> tuple[TermParts, int]:
+    async def _rebuild(self, lease: Lease, recorder: Recorder) -> tuple[TermParts, str]:
         parts, mark = await super()._rebuild(lease, recorder)
         return replace(parts, limbo=RefundingLimbo(parts.store, parts.pool, parts.flights, parts.clock)), mark
 
@@ -88,7 +88,7 @@ class BeginBookingPool(SenderPool):
 
 
 class BeginBookingTerms(Terms):
-    async def _rebuild(self, lease: Lease, recorder: Recorder) -> tuple[TermParts, int]:
+    async def _rebuild(self, lease: Lease, recorder: Recorder) -> tuple[TermParts, str]:
         parts, mark = await super()._rebuild(lease, recorder)
         pool = BeginBookingPool.__new__(BeginBookingPool)
         pool.__dict__ = parts.pool.__dict__  # the pool that was rebuilt, with the bug

@@ -12,9 +12,10 @@ from .simloop import FREEZER, Freezer, SimLoop, StuckError
 from .world import simulate
 
 HOURS = 3.0
+SEEDS = (1, 2, 3, 4, 5)
 
 
-@pytest.mark.parametrize("seed", range(1, 6))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_every_promise_holds(seed):
     result = simulate(make_scenario(seed, HOURS))
 
@@ -23,20 +24,21 @@ def test_every_promise_holds(seed):
     assert result.counts.lost_answers > 0
 
 
+@pytest.mark.timeout(240)  # a few runs, not one
 @pytest.mark.parametrize(
-    ("plant", "promise", "seed"),
+    ("plant", "promise"),
     [
-        ("refund-on-lost-commit", "P2", 1),
-        ("requeue-at-recovery", "P3", 1),
-        ("rebuild-from-accepted", "P1", 1),
-        ("book-the-begin", "P1", 4),
-        ("no-fence", "P6", 1),
+        ("refund-on-lost-commit", "P2"),
+        ("requeue-at-recovery", "P3"),
+        ("rebuild-from-accepted", "P1"),
+        ("book-the-begin", "P1"),
+        ("no-fence", "P6"),
     ],
 )
-def test_a_planted_bug_is_found_on_a_seed_that_is_clean_without_it(plant, promise, seed):
-    result = simulate(make_scenario(seed, HOURS), PLANTS[plant]())
+def test_a_planted_bug_is_found_within_the_seeds_that_are_clean_without_it(plant, promise):
+    broken = (simulate(make_scenario(seed, HOURS), PLANTS[plant]()).violations for seed in SEEDS)
 
-    assert promise in {violation[:2] for violation in result.violations}
+    assert any(violation.startswith(promise) for violations in broken for violation in violations)
 
 
 def test_the_same_seed_is_the_same_run():
