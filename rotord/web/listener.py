@@ -32,7 +32,6 @@ BACKLOG: Final = 4096
 _AGAIN_S: Final = 0.5
 #: for requests that are being answered when the process ends; twice so long for those that will not end
 _CLOSING_S: Final = 1.0
-_NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 #: nothing here is for caches, search engines or frames, nor for guessing its type
 _HEADERS: Final = {
     "Server": "rotord",
@@ -99,10 +98,11 @@ class Listener:
             while True:
                 try:
                     accepted, _ = await loop.sock_accept(self._socket)
+                except ConnectionAbortedError:  # gone before it was its turn
+                    continue
                 except OSError as error:
-                    if error.errno in _NO_ROOM:
-                        _log.warning("connection_not_accepted", error=error.strerror)
-                        await asyncio.sleep(_AGAIN_S)
+                    _log.warning("connection_not_accepted", error=error.strerror)
+                    await asyncio.sleep(_AGAIN_S)
                     continue
                 try:
                     await self._take_place()

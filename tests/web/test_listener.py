@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import os
+import resource
 import socket
 import struct
 
 import pytest
+import structlog
 import uvloop
 from aiohttp import web
 from hypothesis import example, given, settings
@@ -20,6 +23,9 @@ from rotord.web.unsubscribe import UnsubscribeRoute
 from tests.web.site import KEY, hang_up, raw, running_listener
 
 QUICK = Bounds(connections=2, headers_s=0.2, answer_s=1.0, idle_s=0.5)
+
+
+SLOW_HEADERS = Bounds(headers_s=0.2, idle_s=60.0)
 
 
 async def hello(_request, tail):
@@ -132,21 +138,28 @@ async def test_bodies_have_a_size_and_a_time():
         chunked = await raw(port, request("POST /u/a", "Transfer-Encoding: chunked", CLOSE, body=b"3\r\nabc\r\n0\r\n\r\n"))
         long = await raw(port, request("POST /u/a", "Content-Length: 101", CLOSE, body=b"x" * 101))
         slow = await raw(port, request("POST /u/a", "Content-Length: 10", CLOSE, body=b"x"))
+        huge = await raw(port, request("POST /u/a", "Content-Length: 1000000000", CLOSE))
         packed = await raw(port, request("POST /u/a", "Content-Length: 1", "Content-Encoding: br", CLOSE, body=b"x"))
 
     assert (parts(fits)[0], parts(fits)[2]) == (200, b"x" * 100)
     assert (parts(chunked)[0], parts(chunked)[2]) == (200, b"abc")
-    assert [parts(answer)[0] for answer in (long, slow, packed)] == [413, 408, 415]
+    assert [parts(answer)[0] for answer in (long, slow, huge, packed)] == [413, 408, 413, 415]
 
 
-@pytest.mark.parametrize(
-    "sent", [b"", b"GET /hello HTTP/1.1\r\nHost: x\r\n", request("GET /hello") + b"GET /he"], ids=["silent", "slow", "second"]
-)
+@pytest.mark.parametrize("sent", [b"", b"GET /hello HTTP/1.1\r\nHost: x\r\n"], ids=["silent", "slow"])
 async def test_slow_headers_are_cut(sent):
-    async with running_listener(ROUTES, QUICK) as port:
-        answer = await raw(port, sent, within_s=3.0)
+    async with running_listener(ROUTES, SLOW_HEADERS) as port:
+        assert await raw(port, sent, within_s=3.0) == b""
 
-    assert answer.count(b"HTTP/1.1") == (1 if b"/he" in sent[20:] else 0)
+
+async def test_slow_headers_of_a_second_request_are_cut():
+    async with running_listener(ROUTES, SLOW_HEADERS) as port, asyncio.timeout(3):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request("GET /hello"))
+        await reader.readuntil(b"hello ")
+        writer.write(b"GET /he")
+        assert await reader.read() == b""
+        await hang_up(writer)
 
 
 async def test_headers_that_trickle_in_are_cut_too():
@@ -157,7 +170,7 @@ async def test_headers_that_trickle_in_are_cut_too():
             assert await reader.read() == b""
         ended.set()
 
-    async with running_listener(ROUTES, QUICK) as port, asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with running_listener(ROUTES, SLOW_HEADERS) as port, asyncio.timeout(5), asyncio.TaskGroup() as group:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         group.create_task(read(reader))
         writer.write(b"GET /hello HTTP/1.1\r\nX: ")
@@ -191,6 +204,25 @@ async def test_who_finds_no_place_waits_and_idle_ones_make_room():
             await hang_up(writer)
 
     assert [parts(answer)[0] for answer in answers] == [200] * 3
+
+
+async def test_a_connection_that_others_wait_for_closes_after_its_answer():
+    entered, leave = asyncio.Event(), asyncio.Event()
+
+    async def held(_request, _tail):
+        entered.set()
+        await leave.wait()
+        return web.Response(text="held")
+
+    async with running_listener({**ROUTES, "/held": {"GET": held}}, Bounds(connections=1)) as port, asyncio.TaskGroup() as group:
+        first = group.create_task(raw(port, request("GET /held")))
+        await entered.wait()
+        second = group.create_task(raw(port, request("GET /hello", CLOSE)))
+        await wait(asyncio.Event(), 0.2)  # until it has been accepted, which nothing shows
+        leave.set()
+
+    assert parts(first.result())[1]["connection"] == "close"
+    assert parts(second.result())[2] == b"hello "
 
 
 async def test_a_crowd_on_few_places_is_served():
@@ -248,6 +280,35 @@ async def test_it_ends_while_someone_waits_for_a_place():
     assert (held.result(), waiting.result()) == (b"", b"")
 
 
+async def test_without_a_free_file_it_tries_again():
+    loop = asyncio.get_running_loop()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with running_listener(ROUTES, Bounds()) as port:
+        client = socket.socket()
+        client.setblocking(False)
+        fillers = []
+        with structlog.testing.capture_logs() as logs:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (client.fileno() + 20, hard))
+            try:
+                with contextlib.suppress(OSError):
+                    while True:
+                        fillers.append(os.dup(client.fileno()))
+                await loop.sock_connect(client, ("127.0.0.1", port))
+                async with asyncio.timeout(5):
+                    while "connection_not_accepted" not in {line["event"] for line in logs}:  # noqa: ASYNC110 - the log tells nobody
+                        await asyncio.sleep(0.01)
+            finally:
+                for filler in fillers:
+                    os.close(filler)
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        await loop.sock_sendall(client, request("GET /hello", CLOSE))
+        async with asyncio.timeout(5):
+            answer = await loop.sock_recv(client, 4096)
+        client.close()
+
+    assert parts(answer)[0] == 200
+
+
 async def test_a_dropped_client_is_nobodys_error(caplog):
     async with running_listener(ROUTES, Bounds(connections=1)) as port:
         for _ in range(5):
@@ -269,6 +330,7 @@ ON_BOTH_LOOPS = [
     test_a_crowd_on_few_places_is_served,
     test_what_is_being_answered_is_finished_at_the_end,
     test_it_ends_while_someone_waits_for_a_place,
+    test_without_a_free_file_it_tries_again,
 ]
 WITH_LOG = [
     test_every_answer_keeps_its_mouth_shut,
