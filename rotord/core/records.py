@@ -155,7 +155,7 @@ class Ripened:
 class Fleet:
     """All of it, or what changed of it. `mark` asks for what comes after. Order of use: clients, domains, addresses."""
 
-    mark: int
+    mark: str
     clients: Sequence[Client] = ()
     domains: Sequence[Domain] = ()
     addresses: Sequence[Address] = ()

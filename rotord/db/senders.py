@@ -1,7 +1,8 @@
 """The fleet as the daemon reads it: everything once a term, then what changed.
 
 `fleet_changes` is written by triggers, so an edit by hand in a table editor counts like any other. Its rows carry the transaction's id:
-asking for those not older than the oldest transaction that was running at the last look misses nothing, in whatever order they commit.
+asking for those that the snapshot of the last look did not see misses nothing, in whatever order they commit, and tells none again however
+long some transaction stays open.
 """
 
 from __future__ import annotations
@@ -40,18 +41,19 @@ SELECT 'campaign', client || '/' || name
   FROM rotord.campaigns
  WHERE status <> 'active'
 """
-MARK = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+MARK = "SELECT pg_current_snapshot()::text"
 # The upper bound excludes nothing that can be seen. It makes the range look narrow to a planner that has no statistics.
 CHANGES = """
 SELECT DISTINCT kind, name
   FROM rotord.fleet_changes
- WHERE xid >= $1::text::xid8 AND xid <= pg_snapshot_xmax(pg_current_snapshot())
+ WHERE xid >= pg_snapshot_xmin($1::text::pg_snapshot) AND xid <= pg_snapshot_xmax(pg_current_snapshot())
+   AND NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
 """
 
 
 async def load(db: Executor, timeout_s: float | None = None) -> Fleet:
     """The whole fleet. The mark is taken first, so that a change while we read is read again."""
-    mark: int = await db.fetchval(MARK)
+    mark: str = await db.fetchval(MARK)
     return Fleet(
         mark,
         await _clients(db, None, timeout_s),
@@ -61,10 +63,10 @@ async def load(db: Executor, timeout_s: float | None = None) -> Fleet:
     )
 
 
-async def changes(db: Executor, mark: int) -> Fleet:
+async def changes(db: Executor, mark: str) -> Fleet:
     """What changed since `mark`; what is gone by name. `paused` is None when no pause and no campaign changed."""
-    new_mark: int = await db.fetchval(MARK)
-    rows = await db.fetch(CHANGES, str(mark))
+    new_mark: str = await db.fetchval(MARK)
+    rows = await db.fetch(CHANGES, mark)
     if not rows:
         return Fleet(new_mark)
     named: dict[str, list[str]] = {"client": [], "domain": [], "address": []}

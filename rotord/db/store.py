@@ -58,7 +58,7 @@ class PostgresStore:
         """See db.senders."""
         return await senders.load(self._pool, LONG_S)
 
-    async def fleet_changes(self, mark: int) -> Fleet:
+    async def fleet_changes(self, mark: str) -> Fleet:
         """See db.senders."""
         return await senders.changes(self._pool, mark)
 

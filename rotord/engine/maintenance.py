@@ -33,7 +33,7 @@ class Maintenance:
     """Owns nothing: each loop tells the dispatcher what it found."""
 
     def __init__(
-        self, parts: TermParts, dispatcher: Dispatcher, providers: Mapping[str, Provider], mark: int, config: EngineConfig
+        self, parts: TermParts, dispatcher: Dispatcher, providers: Mapping[str, Provider], mark: str, config: EngineConfig
     ) -> None:
         self._parts = parts
         self._store = parts.store

@@ -35,7 +35,7 @@ class Facts:
     begins: list[Begin]
     settlements: list[Settlement]
     threads: list[asyncpg.Record]
-    mark: int
+    mark: str
 
 
 @dataclass(frozen=True, slots=True)

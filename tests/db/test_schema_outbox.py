@@ -216,7 +216,7 @@ async def test_a_cancel_waits_for_a_begin_and_sees_its_end(db, database_url):
     async with asyncio.TaskGroup() as tasks, db.transaction():
         await begin(db, message)
         cancelling = tasks.create_task(cancel(app, message))
-        while not await db.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
+        while not await db.fetchval("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep')"):
             assert not cancelling.done()
     await app.close()
 
