@@ -83,6 +83,7 @@ class HttpProvider:
         self.kind = api.kind
         self.attempt_timeout_s = config.total_timeout_s
         self._api = api
+        self._secrets = tuple(filter(None, api.secrets))
         self._config = config
         self._clock = clock
         self._availability = Availability(config.probe_max_s, clock)
@@ -186,28 +187,33 @@ class HttpProvider:
         except RenderError as error:
             return Judgement(Reply(Outcome.REJECTED, Blame.CONTENT, "", clean(str(error))))
         deadline = asyncio.get_running_loop().time() + self._config.total_timeout_s
-        judgement = unanswered("not tried", body_left=False)
-        for _ in range(TRIES):
+        for tries_left in range(TRIES - 1, -1, -1):
             body = slot.body = Body(request)
             try:
                 answer = await call(self._session, request, body, deadline)
             except (aiohttp.ClientError, OSError) as error:
                 judgement = unanswered(self._words(error), body_left=body.left)
-                if body.left or isinstance(error, (TimeoutError, aiohttp.ClientConnectorError)):
+                unreachable = isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError))
+                if not body.left and (unreachable or not tries_left):
+                    self._failed(judgement.reply.text)
+                if body.left or unreachable or isinstance(error, TimeoutError):
                     break
             else:
                 judgement = self._judge(answer, body)
-                break
+                if judgement.reply.blame is not Blame.NETWORK or judgement.reply.outcome is not Outcome.NOT_SENT:
+                    break
             finally:
                 body.end()
-        return judgement._replace(reply=self._scrubbed(judgement.reply))
+        scrubbed = self._scrubbed(judgement.reply)
+        return judgement if scrubbed is judgement.reply else judgement._replace(reply=scrubbed)
 
     def _judge(self, answer: Answer, body: Body) -> Judgement:
         judgement = self._api.judge(answer, time.time())
-        if judgement.reply.outcome is Outcome.UNCERTAIN and not body.left:
-            # It was refused before it had been said.
-            return judgement._replace(reply=replace(judgement.reply, outcome=Outcome.NOT_SENT))
-        return judgement
+        if body.left or (body.begun and judgement.reply.outcome.proves_not_accepted):
+            return judgement
+        # Not said to the end, it cannot have been taken; not begun, the answer is not to it (some servers say 400 or 408 to an idle
+        # connection before they close it).
+        return unanswered(f"answered {answer.status} before the message was sent", body_left=False)
 
     def freed(self, judgement: Judgement | None) -> None:
         """Take a place back, and see what the answer says about the provider. Synchronous: the reply must not wait."""
@@ -221,9 +227,6 @@ class HttpProvider:
         if effect is Effect.DOWN:
             self._on_trial = True
             self._failed(f"{reply.code} {reply.text}", patiently=True)
-            return
-        if reply.outcome is Outcome.NOT_SENT and reply.blame is Blame.NETWORK:
-            self._failed(reply.text)
             return
         if reply.code:
             self._on_trial = False
@@ -250,12 +253,13 @@ class HttpProvider:
         return self._without_secrets(clean(str(error) or type(error).__name__))
 
     def _scrubbed(self, reply: Reply) -> Reply:
+        if not any(secret in reply.text or secret in reply.code for secret in self._secrets):
+            return reply
         return replace(reply, code=self._without_secrets(reply.code), text=self._without_secrets(reply.text))
 
     def _without_secrets(self, text: str) -> str:
-        for secret in self._api.secrets:
-            if secret:
-                text = text.replace(secret, "***")
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
         return text
 
 

@@ -38,6 +38,9 @@ class Body(Payload):
     def __init__(self, request: Request) -> None:
         super().__init__(request.body, content_type=request.content_type)
         self._size = len(request.body)
+        #: a byte of it may have left
+        self.begun = False
+        #: its last byte may have left
         self.left = False
         self._over = False
 
@@ -56,16 +59,19 @@ class Body(Payload):
         await asyncio.sleep(0)
         content = memoryview(self._value)
         last = max(len(content) - 1, 0) // _CHUNK * _CHUNK
+        self._check(writer)
+        self.begun = True
         for start in range(0, last, _CHUNK):
             await writer.write(content[start : start + _CHUNK])
-        self._stand_before_the_last(writer)
+            self._check(writer)
         # No await between the two: what is said here is what happens.
         self.left = True
         await writer.write(content[last:])
 
-    def _stand_before_the_last(self, writer: AbstractStreamWriter) -> None:
-        transport = getattr(writer, "transport", None)
-        if self._over or transport is None or transport.is_closing():
+    def _check(self, writer: AbstractStreamWriter) -> None:
+        protocol = getattr(writer, "protocol", None)
+        # `should_close` besides: an answer lies there already, which is none to this, or a refusal to hear the rest.
+        if self._over or protocol is None or not protocol.is_connected() or protocol.should_close:
             raise ConnectionResetError("connection lost before the message was sent")
 
 
@@ -76,8 +82,11 @@ async def call(session: aiohttp.ClientSession | None, request: Request, body: Bo
     async with asyncio.timeout_at(deadline):
         response = await session.post(URL(request.url, encoded=True), data=body, headers=request.headers, allow_redirects=False)
     try:
-        async with asyncio.timeout_at(deadline):
-            content = await _read(response)
+        if response.content.is_eof():  # it came with its head, as a short one does
+            content = response.content.read_nowait()
+        else:
+            async with asyncio.timeout_at(deadline):
+                content = await _read(response)
     except (aiohttp.ClientError, OSError):
         # The status was read, and says more than a lost answer.
         return Answer(response.status, response.headers, b"", complete=False)

@@ -26,7 +26,7 @@ class Fault:
 
     `cut`: the connection is reset `before` the body is read, `in` the midst of it, or `after` it, mail taken or not by
     `accepts`. `status` is answered instead of the usual; a 5xx with `accepts` has taken the mail. `raw` is an answer's bytes.
-    `drip_s`: seconds between the answer's bytes. `hang`: no answer at all.
+    `drip_s`: seconds between the answer's bytes. `hang`: no answer at all. `early`: answered before the body is read.
     """
 
     cut: str = ""
@@ -38,6 +38,7 @@ class Fault:
     latency_s: float = 0.0
     drip_s: float = 0.0
     hang: bool = False
+    early: bool = False
 
     @property
     def is_usual(self):
@@ -117,13 +118,11 @@ class ApiDouble:
     async def _post(self, request):
         self.requests += 1
         fault = self.faults.popleft() if self.faults else self.always
-        if fault.cut == "before":
-            return _reset(request)
-        if fault.cut == "in":
-            await request.content.read(1)
+        if fault.cut in {"before", "in"}:
+            await request.content.read(1 if fault.cut == "in" else 0)
             return _reset(request)
         try:
-            answer = await self._judge(request, fault)
+            answer = Answer(fault.status, b"", fault.headers) if fault.early else await self._judge(request, fault)
         except ConnectionResetError:  # half a body is no mail
             return web.Response()
         if fault.cut == "after":

@@ -28,6 +28,7 @@ from tests.providers.test_smtp_tls import certificate
 
 EVERY = pytest.mark.parametrize("kind", KINDS)
 PLAIN = envelope_of("plain")
+ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
 
 
 def free_port():
@@ -162,23 +163,28 @@ def test_a_slowdown_is_earned_back_and_pauses_grow_until_something_is_taken():
     assert slowdown.pause_s == LONGEST_PAUSE_S
 
 
-class ClosingServer(threading.Thread):
-    """Answers each connection once, keeps it open, and closes it unseen: on a thread, while the client's loop stands still."""
+class RudeServer(threading.Thread):
+    """Answers, and while the client's loop stands still it closes the idle connection unseen, or answers once more unasked."""
 
-    def __init__(self):
+    def __init__(self, rudeness):
         super().__init__(daemon=True)
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
-        self.may_close, self.closed = threading.Event(), threading.Event()
+        self.may_be_rude, self.was_rude = threading.Event(), threading.Event()
         self.requests = []
+        self.rudeness = rudeness
 
     def run(self):
         self.answer(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").close()  # the probe
-        connection = self.answer(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
-        self.may_close.wait(10)
+        connection = self.answer(ACCEPTED)
+        self.may_be_rude.wait(10)
+        if self.rudeness == "closes":
+            connection.close()
+        else:
+            connection.sendall(ACCEPTED if self.rudeness == "answers" else b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+        self.was_rude.set()
+        self.answer(ACCEPTED).close()
         connection.close()
-        self.closed.set()
-        self.answer(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n").close()
         self.socket.close()
 
     def answer(self, answer):
@@ -197,8 +203,9 @@ def length(request):
 
 
 @pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
-def test_a_connection_that_was_closed_while_idle_is_seen_before_the_body_leaves(loop_factory):
-    server = ClosingServer()
+@pytest.mark.parametrize("rudeness", ["closes", "answers", "refuses"])
+def test_what_happened_to_an_idle_connection_is_seen_before_the_body_leaves(loop_factory, rudeness):
+    server = RudeServer(rudeness)
     server.start()
 
     async def scenario():
@@ -206,8 +213,8 @@ def test_a_connection_that_was_closed_while_idle_is_seen_before_the_body_leaves(
         async with running(HttpProvider(SendgridApi(config), config)) as provider:
             first = await (await slot_of(provider)).send(PLAIN)
             slot = provider.take()
-            server.may_close.set()
-            server.closed.wait(10)
+            server.may_be_rude.set()
+            server.was_rude.wait(10)
             return first, await slot.send(PLAIN)
 
     with asyncio.Runner(loop_factory=loop_factory) as runner:
@@ -223,12 +230,14 @@ async def test_a_body_says_that_it_left_before_its_last_byte_does(size):
     body = Body(Request("", b"x" * size, "text/plain", {}))
     written = []
 
-    class Open(asyncio.Transport):
-        def is_closing(self):
-            return False
+    class Open:
+        should_close = False
+
+        def is_connected(self):
+            return True
 
     class Writer(AbstractStreamWriter):
-        transport = Open()
+        protocol = Open()
 
         async def write(self, chunk):
             written.append((len(chunk), body.left))

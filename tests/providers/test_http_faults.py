@@ -22,6 +22,13 @@ MAY_HAVE_IT = {Outcome.ACCEPTED, Outcome.UNCERTAIN}
 EVERY = pytest.mark.parametrize("kind", KINDS)
 
 
+def huge(attempt_id):
+    """More than the kernel takes at once."""
+    plain = envelope_of("plain", attempt_id)
+    file = Attachment("huge.txt", "text/plain", b"x" * 12_000_000)
+    return replace(plain, message=replace(plain.message, attachments=(file,)), mime=plain.mime + file.content)
+
+
 @EVERY
 @pytest.mark.parametrize(
     "fault",
@@ -76,20 +83,40 @@ async def test_an_answer_is_an_answer_and_a_small_body_leaves_with_its_head(kind
 
 @EVERY
 async def test_a_reset_in_a_large_body_proves_that_nothing_was_sent(kind, tmp_path):
-    plain = envelope_of("plain", 7)
-    file = Attachment("more-than-the-kernel-takes-at-once.txt", "text/plain", b"x" * 12_000_000)
     async with (
         double(kind, tmp_path) as server,
         CutRelay(server.port, up=300_000) as relay,
         api(kind, server, base_url=base_url(kind, relay.port)) as provider,
     ):
         slot = await slot_of(provider)
-        reply = await slot.send(replace(plain, message=replace(plain.message, attachments=(file,)), mime=plain.mime + file.content))
+        reply = await slot.send(huge(7))
 
     assert (reply.outcome, reply.blame) == (Outcome.NOT_SENT, Blame.NETWORK)
     assert not slot.body_left
     assert server.truth() == []
     assert not provider.status().up
+
+
+@EVERY
+@pytest.mark.parametrize(
+    ("status", "outcome", "blame"),
+    [
+        (413, Outcome.REJECTED, Blame.CONTENT),
+        (429, Outcome.DEFERRED, Blame.RATE),
+        (401, Outcome.NOT_SENT, Blame.ACCOUNT),
+        (503, Outcome.NOT_SENT, Blame.NETWORK),
+        (202, Outcome.NOT_SENT, Blame.NETWORK),
+    ],
+)
+async def test_an_answer_to_half_a_body_proves_that_nothing_was_taken(kind, status, outcome, blame, tmp_path):
+    async with double(kind, tmp_path) as server, api(kind, server) as provider:
+        server.always = Fault(early=True, status=status, headers={"Connection": "close"})
+        slot = await slot_of(provider)
+        reply = await slot.send(huge(7))
+
+    assert (outcome, blame) == (reply.outcome, reply.blame), reply
+    assert not slot.body_left
+    assert server.truth() == []
 
 
 @EVERY
