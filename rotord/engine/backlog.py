@@ -28,7 +28,7 @@ REFRESH_MIN_S = 0.002
 
 @dataclass(slots=True)
 class LaneState:
-    """One lane with queued rows. `dry`: its last claim found fewer rows than it asked for."""
+    """One lane with queued rows. `dry`: its last claim found fewer rows than it asked for. `hopeless_since`: it can never go as it is."""
 
     key: int
     lane: Lane
@@ -36,6 +36,7 @@ class LaneState:
     cursor_since: float = 0.0
     blocked_until: float = 0.0
     dry: bool = False
+    hopeless_since: float | None = None
 
 
 class Backlog:

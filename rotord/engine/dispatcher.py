@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 # While the database is away: a begin costs nothing to hold back, and the recorder has its own tries.
 DATABASE_PAUSE_S = 0.5
+# Hopeless lanes that are moved or failed in one turn, a statement each: an app can make as many of them as it likes.
+ENDS_A_TURN = 10
 # From this size on reading and rendering a body takes longer than a turn.
 LARGE = 1024 * 1024
 
@@ -75,6 +77,7 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._carrying = False
         self._ended = False
+        self._fleet_as_of = -inf
         self.backlog = Backlog(config.poll_s)
         self.fenced = False
         parts.flights.landed = self._wake.set
@@ -94,6 +97,10 @@ class Dispatcher:
         """The fleet changed under the lanes."""
         self.backlog.unblock_all()
         self._wake.set()
+
+    def fleet_is_as_of(self, asked_at: float) -> None:
+        """The pool has whatever of the fleet was committed then."""
+        self._fleet_as_of = asked_at
 
     def written(self, settlements: Sequence[Settlement]) -> None:
         """The recorder wrote these: their places are free, and what is to be tried again is in the queue."""
@@ -196,25 +203,42 @@ class Dispatcher:
         """Ask the pool about every lane that is not blocked; act on those that can never go or must move."""
         found: dict[str, list[tuple[LaneState, int]]] = {}
         starved: list[LaneState] = []
+        ends = 0
         for state in list(self.backlog.unblocked(now)):
             match self._pool.lane(state.lane, now):
                 case Open(places):
+                    state.hopeless_since = None
                     if places > 0:
                         found.setdefault(state.lane.client, []).append((state, places))
                     starved.append(state)
                 case Wait(gate, until):
+                    state.hopeless_since = None
                     if gate is Gate.SLOTS:
                         starved.append(state)
                     state.blocked_until = self._ask_again(gate, until, now)
-                case Move(pin):
-                    await self._store.repin(state.key, pin)
-                    self.backlog.touch()
-                case Fail(reason):
-                    count = await self._store.fail_lane(state.key, reason)
-                    _log.warning("messages_failed", client=state.lane.client, count=count, reason=reason)
-                    self.backlog.touch()
+                case verdict:
+                    if self._has_stood(state, now) and ends < ENDS_A_TURN:
+                        ends += 1
+                        await self._end(state, verdict)
         self._want(starved)
         return found
+
+    def _has_stood(self, state: LaneState, now: float) -> bool:
+        """Whether a lane was hopeless already at the last look at the fleet: its rows may have come before the news of their address."""
+        if state.hopeless_since is None:
+            state.hopeless_since = self._clock.now()
+        state.blocked_until = now + self._config.ask_again_s
+        return self._fleet_as_of > state.hopeless_since
+
+    async def _end(self, state: LaneState, verdict: Move | Fail) -> None:
+        """Move or fail a lane's rows, a batch of them."""
+        state.blocked_until = 0.0
+        self.backlog.touch()
+        if isinstance(verdict, Move):
+            await self._store.repin(state.key, verdict.pin)
+            return
+        count = await self._store.fail_lane(state.key, verdict.reason)
+        _log.warning("messages_failed", client=state.lane.client, count=count, reason=verdict.reason)
 
     def _ask_again(self, gate: Gate, until: float, now: float) -> float:
         """Until when to leave a blocked lane alone. A slot comes by an event that wakes us, so such a lane is asked at every turn."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 STRANDED_S = 5.0
+LOCKED_S = 0.1
 TIDY_S = 60.0
 # What has not changed is published this often all the same: `updated_at` is how a reader tells a quiet leader from a dead one.
 PUBLISH_AT_LEAST_S = 10.0
@@ -62,16 +63,19 @@ class Maintenance:
                 self._dispatcher.wake()
             poll_s = self._config.poll_s
             due_in = poll_s if ripened.next_due_at is None else ripened.next_due_at - self._parts.clock.now()
-            await wait(self.rows_wake, min(poll_s, max(0.0, due_in)))
+            # What is due and yet did not ripen, somebody has locked: an app's transaction that calls it back, for as long as it is open.
+            await wait(self.rows_wake, min(poll_s, max(0.0 if ripened.count else LOCKED_S, due_in)))
 
     async def _fleet(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             self.fleet_wake.clear()
+            asked_at = self._parts.clock.now()
             changed = await until_done(lambda: self._store.fleet_changes(self._mark), "fleet")
             self._mark = changed.mark
             if apply_fleet(self._parts.pool, changed):
                 _log.info("fleet_changed", clients=len(changed.clients), domains=len(changed.domains), addresses=len(changed.addresses))
                 self._dispatcher.rethink()
+            self._dispatcher.fleet_is_as_of(asked_at)
             await wait(self.fleet_wake, self._config.fleet_s)
 
     async def _expire(self, stop: asyncio.Event) -> None:
