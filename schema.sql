@@ -229,8 +229,9 @@ CREATE TABLE rotord.queue (
   campaign   text COLLATE "C" NOT NULL,                       -- '' = none
   pin        text COLLATE "C" NOT NULL,                       -- '' = rotation, else a sender address
   pin_kind   text COLLATE "C" NOT NULL,                       -- '' | sender (the app's word) | thread | retry (greylisting)
-  lane       bigint NOT NULL GENERATED ALWAYS AS (
-    hashtextextended(client || E'\x1f' || stream || E'\x1f' || kind || E'\x1f' || campaign || E'\x1f' || pin, 0)) STORED,
+  lane       bigint NOT NULL GENERATED ALWAYS AS (                -- md5: nobody can choose a name that lands in another client's lane
+    ('x' || left(md5(client || E'\x1f' || stream || E'\x1f' || kind || E'\x1f' || campaign || E'\x1f' || pin || E'\x1f' || pin_kind), 16))::bit(64)::bigint
+    ) STORED,
   state      text COLLATE "C" NOT NULL,
   rank       integer NOT NULL,                                -- -priority: one ascending order serves index and cursor
   due_at     timestamptz NOT NULL,

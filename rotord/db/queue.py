@@ -131,7 +131,7 @@ WITH fence AS MATERIALIZED (
                    AND (e.state = 'sending' OR e.id < l.id AND e.state <> 'uncertain')) THEN 'waiting'
               ELSE 'sending' END AS verdict
     FROM locked l
-    JOIN want w USING (id)
+    JOIN want w ON w.id = l.id AND w.client = l.client
 ), begun AS (
   UPDATE rotord.queue q
      SET state = 'sending', attempt = j.attempt, attempts = q.attempts + 1,

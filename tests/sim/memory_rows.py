@@ -118,7 +118,7 @@ class Queue:
         return next((outbox_id for outbox_id in self._thread.get(thread, []) if self.queue[outbox_id].state != "uncertain"), None)
 
     def lane_key(self, row: Row) -> int:
-        return self._lane_keys.setdefault((row.client, row.stream, row.kind, row.campaign, row.pin), len(self._lane_keys) + 1)
+        return self._lane_keys.setdefault(tuple(map(str, row.lane)), len(self._lane_keys) + 1)
 
     def _index(self, row: Row) -> tuple[list[Any], tuple[Any, ...]] | None:
         if row.state == "queued":

@@ -222,6 +222,18 @@ async def test_a_lane_is_client_stream_kind_campaign_and_pin_and_only_queued_row
     } == set(await keys(store))
 
 
+async def test_rows_pinned_to_one_address_for_different_reasons_have_lanes_of_their_own(world, store, term):
+    named, greylisted = await world.insert(sender="a@acme.example"), await world.insert()
+    await store.begin(term, [wanting(greylisted, 1 << 20)])
+    await store.settle([ending(greylisted, 1 << 20, Outcome.DEFERRED, Next.RETRY, due_at=time.time(), pin="a@acme.example")])
+    await store.ripen(time.time() + 1)
+    found = await keys(store)
+
+    assert {lane.pin_kind for lane in found} == {"sender", "retry"}
+    assert await store.repin(found[Lane("acme", "main", Kind.BULK, "", "a@acme.example", "retry")], "") == 1
+    assert (await world.row(named))[:3] == ("queued", "a@acme.example", "sender")
+
+
 async def test_candidates_come_by_priority_then_due_then_id_after_the_cursor_up_to_the_limit(world, store):
     ids = [await world.insert(priority=priority) for priority in (0, 5, 0, 5, -1)]
     expected = [ids[1], ids[3], ids[0], ids[2], ids[4]]
