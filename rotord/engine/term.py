@@ -21,18 +21,16 @@ from rotord.engine.flights import Flights, Observer, unobserved
 from rotord.engine.launch import TermParts
 from rotord.engine.limbo import Limbo
 from rotord.engine.maintenance import Maintenance, apply_fleet
-from rotord.engine.reconciler import ReconcileConfig, Reconciler
 from rotord.engine.recorder import Recorder
 from rotord.engine.retry import until_done
 from rotord.engine.waiting import wait, wait_any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from rotord.core.model import ProviderLimits
     from rotord.engine.leadership import Lease
     from rotord.engine.preparation import Preparation
-    from rotord.engine.reconciler import LookUp
     from rotord.engine.store import Store
     from rotord.providers.base import Provider
 
@@ -48,7 +46,6 @@ class TermConfig:
     limits: tuple[ProviderLimits, ...]
     engine: EngineConfig = field(default_factory=EngineConfig)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
-    reconcile: ReconcileConfig = field(default_factory=ReconcileConfig)
     drain_s: float = 20.0
     thread_wait_s: float = 86400.0
     hurry: asyncio.Event = field(default_factory=asyncio.Event)  # set by a second signal: skip the drain
@@ -65,14 +62,12 @@ class Terms:
         preparation: Preparation,
         config: TermConfig,
         monotonic: Callable[[], float],
-        look_ups: Sequence[LookUp] = (),
     ) -> None:
         self._store = store
         self._providers = providers
         self._preparation = preparation
         self._config = config
         self._monotonic = monotonic
-        self._look_ups = look_ups
         self._dispatcher: Dispatcher | None = None
         self._maintenance: Maintenance | None = None
 
@@ -94,14 +89,12 @@ class Terms:
         dispatcher = Dispatcher(parts, self._providers, self._preparation, self._config.engine)
         recorder.written = dispatcher.written
         maintenance = Maintenance(parts, dispatcher, self._providers, mark, self._config.engine)
-        reconciler = Reconciler(self._store, self._look_ups, parts.clock, self._config.reconcile, dispatcher.wake)
         self._dispatcher, self._maintenance = dispatcher, maintenance
         ending, ended = asyncio.Event(), asyncio.Event()
         try:
             async with asyncio.TaskGroup() as services:
                 services.create_task(recorder.run(), name="recorder")
                 services.create_task(maintenance.run(ended), name="maintenance")
-                services.create_task(reconciler.run(ended), name="reconciler")
                 services.create_task(_end_on(stop, lease, ended, _Ending(ending, dispatcher, parts.flights)), name="end-of-term")
                 await self._fly(dispatcher, parts, ending)
                 if dispatcher.fenced:
