@@ -22,8 +22,10 @@ class Cached(Generic[T]):
         self._kept: tuple[float, T] | None = None
 
     async def get(self) -> T:
-        """The value, at most `for_s` old."""
+        """The value, read at most `for_s` ago."""
         async with self._turn:
             if self._kept is None or self._clock() - self._kept[0] >= self._for_s:
-                self._kept = (self._clock(), await self._read())
+                value = await self._read()
+                # From its end on: those who waited for a slow reading must not each begin another.
+                self._kept = (self._clock(), value)
             return self._kept[1]

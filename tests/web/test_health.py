@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import socket
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from rotord.core.model import Outcome
 from rotord.db.migrate import shipped
+from rotord.http_side import PULSE_S
 from rotord.providers.sandbox import SandboxConfig, SandboxProvider
 from rotord.web.cached import Cached
 from rotord.web.health import SICK_S, HealthRoutes, LoopLag
@@ -191,3 +193,15 @@ async def test_clients_without_end_make_series_with_an_end():
 
     assert len(by_client) == CLIENTS + 1
     assert (by_client[OTHERS], by_client["c0"]) == (50, CLIENTS + 51)
+
+
+async def test_a_database_that_only_accepts_is_no_database():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/none"
+        async with running_site(url) as site, asyncio.timeout(PULSE_S + 3), asyncio.TaskGroup() as group:
+            ready = [group.create_task(site.get("/readyz")) for _ in range(10)]
+            alive = group.create_task(site.get("/healthz"))
+
+    assert {json.loads(text)["database"] for _, text in (one.result() for one in ready)} == {"unreachable"}
+    assert {one.result()[0] for one in ready} == {503}
+    assert alive.result()[0] == 200

@@ -138,7 +138,16 @@ def test_contrast_is_better_than_aa(scheme):
 # -- what comes from outside --------------------------------------------------------------------------------------------------------
 
 
-@given(st.text(), st.text(min_size=1))
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "</b></bdi><img src=x onerror=alert(1)>",
+    '"><form action="//evil.example">',
+    "&lt;i&gt;",
+    "{client}",
+)
+
+
+@given(st.one_of(st.text(), st.sampled_from(HOSTILE)), st.one_of(st.text(min_size=1), st.sampled_from(HOSTILE)))
 def test_no_name_or_address_breaks_out_of_the_page(client, local):
     for text in (
         page.ask(Language.RUSSIAN, Addressee(client, f"{local}@example.org")),
@@ -147,6 +156,16 @@ def test_no_name_or_address_breaks_out_of_the_page(client, local):
         tags = [tag for tag, _ in Tree(text).elements]
         assert tags.count("b") == text.count("<b>")
         assert {tag for tag in tags if tag not in OURS} == set()
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_hostile_text_is_shown_as_it_is(hostile):
+    text = page.done(Language.ENGLISH, Addressee(hostile, f"x@{hostile}"))
+    shown = Tree(text).text["bdi"]
+
+    assert hostile in shown
+    assert "<script" not in text
+    assert "<img" not in text
 
 
 OURS = {"html", "head", "meta", "title", "style", "body", "main", "h1", "p", "b", "bdi", "form", "button", "svg", "circle", "path"}
