@@ -119,9 +119,7 @@ def _clean_inside(values: Iterable[object], recipients: bool, depth: int) -> Any
     if not isinstance(values, dict):
         return [_clean(entry, recipients, depth) for entry in values]
     return {
-        _clean_text(str(name), recipients): _clean(entry, recipients, depth)
-        for name, entry in values.items()
-        if not _is_dropped(str(name))
+        _clean_text(str(name), recipients): _clean(entry, recipients, depth) for name, entry in values.items() if not _is_dropped(str(name))
     }
 
 
