@@ -89,6 +89,7 @@ PLACE = dkim_name("a.example", "s1")
         (RSA, f"v=DKIM1; t=s; p={published(RSA)[:60]} {published(RSA)[60:]};"),
         (ED25519, f"v=DKIM1; k=ed25519; p={published(ED25519, PublicFormat.Raw)}"),
     ],
+    ids=["rsa", "rsa in PKCS1", "rsa in pieces", "ed25519"],  # keys are new each time, and names must not be
 )
 def test_our_key_is_recognised_however_it_is_written(key, record):
     assert dkim(PLACE, ["something else", record], pem(key)) == (OK, "the key at s1._domainkey.a.example is ours", "")
