@@ -32,7 +32,7 @@ async def _check(url: str, db: asyncpg.Connection, folder: Path, big: int) -> No
         await db.execute(BIG, first, first + 9)
     async with sending(url, folder, f"[engine]\nbytes_in_flight = {BOUND}\n") as (rig, one):
         await first_accepted(db, "quick")
-        seconds = await quick_latencies(db, one, "quick", 5 * big, 0.02)
+        seconds = await quick_latencies(db, one, "quick", 3 * big, 0.1)
         assert await wait_until(db, f"count(*) = {big} FROM rotord.messages WHERE client = 'big' AND status = 'sent'", 20 + 2 * big)
         assert rig.daemon is not None
         status = await asyncio.to_thread(Path(f"/proc/{rig.daemon.pid}/status").read_text)

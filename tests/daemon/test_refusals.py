@@ -51,7 +51,7 @@ async def test_a_greylisted_message_comes_back_from_the_same_address(database_ur
 async def test_tries_back_off_and_are_given_up(database_url: str, db: asyncpg.Connection, tmp_path: Path) -> None:
     await Fleet().add(db, "acme", domains=1, addresses=3)
     await insert_rows(db, "acme", 5)
-    policy = PolicyReceiver(on_rcpt=lambda _sender, _recipient: "451 4.3.0 try later")
+    policy = PolicyReceiver(on_rcpt=lambda _sender, _recipient: "450 4.2.1 try later")
     toml = RETRY.replace("retry_for_seconds = 60", "retry_for_seconds = 6") + relay("relay", 0, 10)
     async with listening(policy) as one, running(Rig(database_url, tmp_path, toml.replace("port = 0", f"port = {one.port}"))):
         assert await wait_until(db, "count(*) = 5 FROM rotord.messages WHERE status = 'failed'", 30)
@@ -105,7 +105,7 @@ async def test_refused_messages_give_their_places_back(database_url: str, db: as
 
     def refuse_first(_sender: str, recipient: str) -> str:
         refused[recipient] += 1
-        return OK if refused[recipient] > 1 else "451 4.3.0 try later"
+        return OK if refused[recipient] > 1 else "450 4.2.1 try later"
 
     policy = PolicyReceiver(on_rcpt=refuse_first)
     async with listening(policy) as one, running(Rig(database_url, tmp_path, RETRY + relay("relay", one.port, 3))) as rig:
