@@ -245,6 +245,8 @@ CREATE TABLE rotord.queue (
   message_id text,                                            -- the header's, from the first attempt on
   last_error text,
   avoid      text COLLATE "C" NOT NULL DEFAULT '',            -- the provider that failed the last attempt: another one is preferred
+  looked_up_at timestamptz,                                   -- uncertain: when its provider was last asked whether it has it,
+  look_ups   integer,                                         -- and how often; NULL until then, so that the others pay nothing
   CONSTRAINT queue_state_is_known CHECK (state IN ('queued', 'scheduled', 'waiting', 'sending', 'uncertain'))
 ) WITH (fillfactor = 70);
 CREATE INDEX queue_ready ON rotord.queue (lane, rank, due_at, id) WHERE state = 'queued';

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rotord.db import lease, ledger, queue, reports, senders, settle
+from rotord.db import lease, ledger, queue, reconcile, reports, senders, settle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from rotord.core.lookups import Found, Sought, Timetable
     from rotord.core.pool import LedgerRow
     from rotord.core.records import (
         Begin,
@@ -117,6 +118,18 @@ class PostgresStore:
     async def fail_row(self, outbox_id: int, reason: str) -> None:
         """See db.settle."""
         await settle.fail_row(self._pool, outbox_id, reason)
+
+    async def due_look_ups(self, provider: str, now: float, timetable: Timetable, limit: int) -> list[Sought]:
+        """See db.reconcile."""
+        return await reconcile.due_look_ups(self._pool, provider, now, timetable, limit)
+
+    async def found(self, sought: Sought, what: Found) -> bool:
+        """See db.reconcile."""
+        return await reconcile.found(self._pool, sought, what)
+
+    async def missed(self, sought: Sought, now: float, *, complete: bool) -> bool:
+        """See db.reconcile."""
+        return await reconcile.missed(self._pool, sought, now, complete=complete)
 
     async def publish(self, provider_reports: Sequence[ProviderReport]) -> None:
         """See db.reports."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rotord.db.connect import COMMAND_TIMEOUT_S
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
 
+    from rotord.core.lookups import Found, Sought, Timetable
     from rotord.core.pool import LedgerRow
     from rotord.core.records import (
         Begin,
@@ -139,6 +141,15 @@ class MemoryStore:
 
     async def fail_row(self, outbox_id: int, reason: str) -> None:
         await self._ended(await self._run("fail_row", self.tables.fail_row, outbox_id, reason))
+
+    async def due_look_ups(self, provider: str, now: float, timetable: Timetable, limit: int) -> list[Sought]:
+        return await self._run("due_look_ups", self.tables.due_look_ups, provider, now, timetable, limit)
+
+    async def found(self, sought: Sought, what: Found) -> bool:
+        return await self._run("found", self.tables.found, sought, what)
+
+    async def missed(self, sought: Sought, now: float, *, complete: bool) -> bool:
+        return await self._run("missed", partial(self.tables.missed, complete=complete), sought, now)
 
     async def publish(self, reports: Sequence[ProviderReport]) -> None:
         """Nobody reads it here."""

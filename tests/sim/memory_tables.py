@@ -19,7 +19,8 @@ from rotord.db.queue import FencedError
 from rotord.db.settle import RIPEN_BATCH
 
 from .memory_fleet import FleetTables
-from .memory_rows import Attempt, LeaseRow, Queue, Row, Settled, Thread
+from .memory_lookups import LookUpTables
+from .memory_rows import Attempt, LeaseRow, Row, Settled, Thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -31,11 +32,11 @@ BATCH = 1000
 _LAW = {"hard_bounce", "manual"}
 
 
-class Tables(Queue, FleetTables):
+class Tables(LookUpTables, FleetTables):
     """`clock` is the database's. `notify` is told the channel of each notification."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        Queue.__init__(self)
+        LookUpTables.__init__(self)
         FleetTables.__init__(self)
         self.clock = clock
         self.outbox: dict[int, dict[str, Any]] = {}
@@ -221,6 +222,9 @@ class Tables(Queue, FleetTables):
     def _begin(self, term: Term, begin: Begin, row: Row) -> Verdict:
         now = self.clock()
         verdict = self._judge(row, now)
+        if verdict is Verdict.WAITING:
+            self.move(row, "waiting")
+            return verdict
         if verdict is not Verdict.SENDING:
             self._end(row, Settled(verdict.value, None, row.message_id, row.attempts, row.last_error))
             return verdict
@@ -255,7 +259,11 @@ class Tables(Queue, FleetTables):
             recipient == row.recipient and client in {None, row.client} and (row.kind == "bulk" or reason in _LAW)
             for client, recipient, reason, _ in self.suppressions
         )
-        return Verdict.SUPPRESSED if covered else Verdict.SENDING
+        if covered:
+            return Verdict.SUPPRESSED
+        thread = [self.queue[other] for other in self._thread.get((row.client, row.thread_key or ""), [])]
+        waits = any(other.state == "sending" or (other.id < row.id and other.state != "uncertain") for other in thread if other is not row)
+        return Verdict.WAITING if waits else Verdict.SENDING
 
     # -- from the wire back ------------------------------------------------------------------------------------------------------
 
