@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 # While the database is away: a begin costs nothing to hold back, and the recorder has its own tries.
 DATABASE_PAUSE_S = 0.5
-# Under way, slots become free one by one; a turn for each would cost four statements a message. Idle, nothing waits for this.
-GATHER_S = 0.003
 # Hopeless lanes that are moved or failed in one turn, a statement each: an app can make as many of them as it likes.
 ENDS_A_TURN = 10
 # From this size on reading and rendering a body takes longer than a turn.
@@ -128,8 +126,6 @@ class Dispatcher:
                 continue
             if not progressed and not stop.is_set():
                 await wait(self._wake, self._idle_s())
-            if self._flights.count:
-                await asyncio.sleep(GATHER_S)
         self._ended = True
 
     def _idle_s(self) -> float:

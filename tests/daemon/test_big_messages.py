@@ -44,7 +44,8 @@ async def _check(url: str, db: asyncpg.Connection, folder: Path, big: int) -> No
     assert min(sizes) > 10 * MEGABYTE * 4 / 3
     assert max(sizes) - min(sizes) < 200  # numbers in headers
     assert peak <= BOUND + BESIDE
-    assert percentile(seconds, 0.99) <= 0.5 * stretch()
+    # Not what another client is promised (test_isolation.py), but that nothing stands still: 20 bodies are 270 MB to read and write.
+    assert percentile(seconds, 0.99) <= 2.0 * stretch()
 
 
 @pytest.mark.timeout(120)
