@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from rotord.core.fairness import FairShare
+from rotord.core.fairness import FairOrder, FairShare
 from rotord.core.model import Kind
 from rotord.core.pool import Assignment, Fail, Move, Open
 from rotord.core.records import LaneRequest
@@ -74,6 +74,7 @@ class Dispatcher:
         self._launcher = Launcher(parts, providers, preparation)
         self._config = config
         self._fair = FairShare()
+        self._order = FairOrder()
         self._wake = asyncio.Event()
         self._carrying = False
         self._ended = False
@@ -284,7 +285,11 @@ class Dispatcher:
         queues: dict[str, list[Candidate]] = {}
         for candidate in sorted(found, key=lambda row: (states[row.lane_key].lane.kind is Kind.BULK, row.rank, row.due_at, row.id)):
             queues.setdefault(states[candidate.lane_key].lane.client, []).append(candidate)
-        for candidate in self._fair.in_turn(queues, lambda row: states[row.lane_key].lane.kind is not Kind.BULK):
+        carriers = {key: self._pool.providers_of(state.lane) for key, state in states.items() if rows[key]}
+        self._order.advance(_waiting(states, carriers))
+        for candidate in self._order.in_turn(
+            queues, lambda row: states[row.lane_key].lane.kind is not Kind.BULK, lambda row: carriers[row.lane_key]
+        ):
             state = states[candidate.lane_key]
             if self._flights.places_used >= self._config.concurrency:
                 break
@@ -328,5 +333,15 @@ class Dispatcher:
             return None
         self._flights.take_place(candidate.bytes)
         self._fair.charge(state.lane.client, chosen.client.value.weight)
+        self._order.charge(state.lane.client, chosen.provider.limits.name, chosen.client.value.weight)
         header = candidate.message_id or message_id(candidate.id, chosen.domain.value.name)
         return Planned(candidate, chosen, slot, self._ids.take(now), header)
+
+
+def _waiting(states: Mapping[int, LaneState], carriers: Mapping[int, Iterable[str]]) -> dict[str, set[str]]:
+    """Which clients wait for each provider."""
+    waiting: dict[str, set[str]] = {}
+    for key, providers in carriers.items():
+        for provider in providers:
+            waiting.setdefault(provider, set()).add(states[key].lane.client)
+    return waiting

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rotord.core.fairness import FairShare
+from rotord.core.fairness import FairOrder, FairShare
 
 CLIENTS = st.sampled_from("abcdef")
 
@@ -68,26 +68,49 @@ def test_a_client_that_comes_back_from_silence_has_no_claim_to_the_past():
     assert given["a"] + given["b"] == 100
 
 
+def _tokens(order, weights, queues, route, tokens):
+    """Begin one message for each provider that has a token in this turn."""
+    open_rows = {client: rows for client, rows in queues.items() if route[client] in tokens}
+    waiting = {}
+    for client in open_rows:
+        waiting.setdefault(route[client], set()).add(client)
+    order.advance(waiting)
+    left, begun = set(tokens), []
+    for client in order.in_turn(open_rows, lambda _: False, lambda client: [route[client]]):
+        if route[client] in left:
+            left.remove(route[client])
+            order.charge(client, route[client], weights[client])
+            begun.append(client)
+    return begun
+
+
 def test_what_is_scarcer_than_slots_goes_round_too_whoever_came_first():
-    fair = FairShare()
     weights = {"first": 1.0, "second": 1.0, "third": 2.0}
-    begun = Counter()
+    order, begun = FairOrder(), Counter()
     for _ in range(400):
-        fair.advance(dict.fromkeys(weights, 100))
-        for client in fair.in_turn({client: [client] * 100 for client in weights}, lambda _: False):
-            fair.charge(client, weights[client])
-            begun[client] += 1
-            break  # there was one token
+        begun.update(_tokens(order, weights, {client: [client] * 9 for client in weights}, dict.fromkeys(weights, "relay"), {"relay"}))
 
     assert begun == {"first": 100, "second": 100, "third": 200}
 
 
-def test_turns_keep_each_clients_order_and_let_the_urgent_go_first():
-    fair = FairShare()
-    queues = {"a": ["a1!", "a2", "a3"], "b": ["b1", "b2"], "c": ["c1!", "c2!"], "d": []}
-    order = []
-    for row in fair.in_turn(queues, lambda row: row.endswith("!")):
-        fair.charge(row[0], 1.0)
-        order.append(row)
+def test_a_client_with_a_provider_of_its_own_does_not_bend_the_turns_of_the_others():
+    route = {"a": "relay", "b": "relay", "c": "relay", "own": "other"}
+    weights = {"a": 1.0, "b": 1.0, "c": 2.0, "own": 1.0}
+    queues = {client: [client] * 9 for client in route}
+    order, begun = FairOrder(), Counter()
+    for _ in range(400):  # tokens never come at the same moment
+        for tokens in ({"other"}, {"relay"}, {"other"}):
+            begun.update(_tokens(order, weights, queues, route, tokens))
 
-    assert order == ["a1!", "c1!", "c2!", "b1", "a2", "b2", "a3"]
+    assert begun == {"a": 100, "b": 100, "c": 200, "own": 800}
+
+
+def test_turns_keep_each_clients_order_and_let_the_urgent_go_first():
+    order = FairOrder()
+    queues = {"a": ["a1!", "a2", "a3"], "b": ["b1", "b2"], "c": ["c1!", "c2!"], "d": []}
+    rows = []
+    for row in order.in_turn(queues, lambda row: row.endswith("!"), lambda _: ["relay"]):
+        order.charge(row[0], "relay", 1.0)
+        rows.append(row)
+
+    assert rows == ["a1!", "c1!", "c2!", "b1", "a2", "b2", "a3"]
