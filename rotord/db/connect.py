@@ -85,6 +85,9 @@ def transient(error: BaseException) -> bool:
     if isinstance(error, asyncpg.InterfaceError):
         # asyncpg has one class for "you called it wrongly" and for "the connection went away while you held it".
         return "connection is closed" in str(error)
+    if isinstance(error, asyncpg.InternalClientError) and not isinstance(error, TRANSIENT):
+        # The server's farewell on an idle connection has come, its end of file not yet: a call in between finds asyncpg at reading it.
+        return "cannot switch to state" in str(error)
     return isinstance(error, TRANSIENT)
 
 

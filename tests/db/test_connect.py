@@ -1,7 +1,8 @@
 """Connections of the one right manner, and which errors time heals."""
 
 import asyncio
-from urllib.parse import quote
+from contextlib import asynccontextmanager
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
@@ -67,6 +68,43 @@ async def test_a_database_that_is_away_or_read_only_is_transient(database_url, u
     assert transient(await raised(connection.fetch("SELECT pg_sleep(1)")))
     assert transient(await raised(connection.fetch("SELECT pg_terminate_backend(pg_backend_pid())")))
     assert transient(await raised(connection.fetch("SELECT 1")))
+
+
+@asynccontextmanager
+async def deaf_to_the_end(url):
+    """A URL of the same database through a proxy that passes on what the server says, but not that it hung up."""
+    (socket_dir,) = parse_qs(urlsplit(url).query)["host"]
+    writers = []
+
+    async def pass_on(reader, writer):
+        while data := await reader.read(65536):
+            writer.write(data)
+
+    async def serve(reader, writer):
+        server_reader, server_writer = await asyncio.open_unix_connection(f"{socket_dir}/.s.PGSQL.5432")
+        writers.extend((writer, server_writer))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(pass_on(reader, server_writer))
+            group.create_task(pass_on(server_reader, writer))
+
+    proxy = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"postgresql://rotord@127.0.0.1:{proxy.sockets[0].getsockname()[1]}{urlsplit(url).path}?sslmode=disable"
+    finally:
+        proxy.close()
+        for writer in writers:
+            writer.close()
+
+
+async def test_a_servers_farewell_without_its_end_is_transient(database_url, db):
+    async with deaf_to_the_end(database_url) as url:
+        connection = await open_connection(url)
+        await db.execute("SELECT pg_terminate_backend($1, 5000)", connection.get_server_pid())
+        error = await raised(connection.fetch("SELECT 1"))
+        connection.terminate()
+
+    assert "cannot switch to state" in str(error)
+    assert transient(error)
 
 
 async def test_a_primary_that_is_not_there_yet_is_transient(database_url, db):
