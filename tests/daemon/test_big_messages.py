@@ -53,7 +53,7 @@ async def test_20_messages_of_10_mb_stay_within_memory(database_url: str, db: as
     await _check(database_url, db, tmp_path, 20)
 
 
-@pytest.mark.system
+@pytest.mark.chaos
 @pytest.mark.timeout(900)
 async def test_200_messages_of_10_mb_stay_within_memory(database_url: str, db: asyncpg.Connection, tmp_path: Path) -> None:
     await _check(database_url, db, tmp_path, 200)
