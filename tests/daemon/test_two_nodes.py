@@ -179,7 +179,8 @@ async def test_a_killed_daemon_finds_its_embedded_database_again(tmp_path: Path)
             assert await rig.stop() == 0
     print(f"2 kills of a daemon with its own database: {uncertain} of 1200 uncertain")
 
-    assert uncertain <= 2 * 10
+    # At each kill: what was on the 10 connections, and answers that were in hand but not written yet.
+    assert uncertain <= 2 * (10 + 10)
 
 
 async def _embedded(folder: Path, within_s: float) -> asyncpg.Connection:
