@@ -10,7 +10,7 @@ from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from rotord.core.model import Health, Kind, Status
-from rotord.core.senders import Gate, Wait
+from rotord.core.senders import Gate, Wait, known_after
 
 if TYPE_CHECKING:
     from rotord.core.senders import AddressState, DomainState
@@ -56,7 +56,7 @@ def ask(
         return Wait(Gate.STICKY, until, "address", lane.pin)
     gates = address.domain.route.open_gates(now)
     if not gates:
-        return Wait(Gate.SLOTS, address.domain.route.opens_at(now), "domain", address.domain.value.name)
+        return Wait(Gate.SLOTS, known_after(address.domain.route.opens_at(now), now), "domain", address.domain.value.name)
     room = min(state.cap.room(now, lane.kind) for state in (address, address.domain, address.domain.client))
     return Open(int(min(sum(gate.slots for gate in gates), room)))
 

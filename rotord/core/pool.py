@@ -16,7 +16,7 @@ from rotord.core.limits import RollingCap
 from rotord.core.model import Kind, Outcome, Status
 from rotord.core.pins import Fail, Lane, Move, Open, ask
 from rotord.core.routing import ProviderGate, Route
-from rotord.core.senders import AddressState, ClientState, DomainState, Gate, Place, Wait
+from rotord.core.senders import AddressState, ClientState, DomainState, Gate, Place, Wait, known_after
 from rotord.core.turns import Stream
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ class SenderPool:
             return Wait(Gate.NO_ADDRESS, inf, "stream", f"{lane.client}/{lane.stream}", "it has no address")
         gates = stream.open_gates(lane.kind, now)
         if isinstance(gates, float):
-            return Wait(Gate.SLOTS, gates, "stream", stream.name)
+            return Wait(Gate.SLOTS, known_after(gates, now), "stream", stream.name)
         slots = sum(gate.slots for gate in gates)
         return Open(int(min(slots, self.clients[lane.client].cap.room(now, lane.kind))))
 
@@ -277,7 +277,7 @@ class SenderPool:
             return Wait(Gate.SLOTS, inf, "stream", f"{lane.client}/{lane.stream}")
         turn = stream.turn(lane.kind, now, avoid)
         if isinstance(turn, float):
-            return Wait(Gate.SLOTS, turn, "stream", stream.name)
+            return Wait(Gate.SLOTS, known_after(turn, now), "stream", stream.name)
         return _reserve(*turn, now)
 
     def _pinned(self, lane: Lane, now: float) -> Open | Wait | Move | Fail:

@@ -117,5 +117,5 @@ class Route:
         return [gate for gate in self.gates if gate.is_open(now)]
 
     def opens_at(self, now: float) -> float:
-        """The earliest time at which the limits of some provider open; `inf` when slots, a pause or nothing else can open it."""
-        return min((at for gate in self.gates if (at := gate.limits_open_at(now)) > now), default=inf)
+        """The earliest time at which some provider may open: `now` when one lacks only a slot, which any answer frees; `inf`: unknown."""
+        return min((max(now, gate.limits_open_at(now)) for gate in self.gates), default=inf)

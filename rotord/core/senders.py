@@ -279,6 +279,11 @@ class DomainState:
         return at
 
 
+def known_after(at: float, now: float) -> float:
+    """Keep a time that is still to come; of one that has come nothing is missing but a slot, which an event brings: `inf`."""
+    return at if at > now else inf
+
+
 def resting_until(health: Health, until: float | None) -> float:
     """Until when health keeps it from sending; `-inf` when it does not."""
     match health:

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rotord.core.breaker import FIRST_PAUSE_S
 from rotord.core.limits import DAY, HOUR
-from rotord.core.model import ProviderLimits
+from rotord.core.model import Blame, Outcome, ProviderLimits
 from rotord.core.routing import ProviderGate, Route
 
 AT = datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp()
@@ -47,7 +48,8 @@ def test_a_full_or_paused_provider_or_one_without_slots_is_skipped_and_does_not_
     route = Route([first, second, third])
 
     assert Counter(send(route, 45)) == {"a": 5, "b": 40}
-    assert route.opens_at(AT) == AT + HOUR
+    assert route.opens_at(AT) == AT  # the third lacks only a slot, which any answer may free
+    assert Route([first]).opens_at(AT) == AT + HOUR
 
     second.paused = True
 
@@ -127,3 +129,37 @@ def test_open_providers_share_by_weight_whatever_was_closed_before(weights, hist
     sent = Counter(send(route, count))
     for index, weight in enumerate(weights):
         assert abs(sent[str(index)] - 40 * weight) <= 1 + weight / min(weights)
+
+
+def test_the_provider_that_failed_a_message_takes_it_again_only_when_no_other_is_open():
+    first, second = gate("a", weight=9), gate("b")
+    route = Route([first, second])
+
+    assert route.pick(AT) is first
+    assert route.pick(AT, "a") is second
+    assert route.pick(AT, "gone") is first
+
+    second.paused = True
+
+    assert route.pick(AT, "a") is first
+
+    first.slots = 0
+
+    assert route.pick(AT, "a") is None
+    assert Route([gate("a")]).pick(AT, "a") is not None
+
+
+def test_a_provider_that_fails_is_passed_over_until_its_probe_which_is_one_message():
+    first, second = gate("a"), gate("b")
+    route = Route([first, second])
+    for _ in range(4):
+        first.breaker.ended(Outcome.DEFERRED, Blame.PROVIDER, AT, AT)
+    probe_at = AT + FIRST_PAUSE_S
+
+    assert send(route, 3) == ["b", "b", "b"]
+    assert Route([first]).opens_at(AT) == probe_at
+    assert Counter(send(route, 6, probe_at)) == {"a": 1, "b": 5}
+
+    first.give_back(probe_at)
+
+    assert first.is_open(probe_at)
