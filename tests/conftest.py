@@ -6,6 +6,7 @@ write-ahead log) 240 ms. Roles are the cluster's, so tests share them.
 
 import asyncio
 import itertools
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ ROOT = Path(__file__).parent.parent
 FAST = {"fsync": "off", "full_page_writes": "off", "max_connections": "200", "shared_buffers": "64MB"}
 
 _numbers = itertools.count(1)
+
+# A shell that runs the tests in the background has them ignore Ctrl-C, and what they start inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

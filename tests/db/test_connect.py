@@ -71,14 +71,15 @@ async def test_a_database_that_is_away_or_read_only_is_transient(database_url, u
 
 
 @asynccontextmanager
-async def deaf_to_the_end(url):
-    """A URL of the same database through a proxy that passes on what the server says, but not that it hung up."""
+async def deaf_to_the_end(url, said):
+    """A URL of the same database through a proxy that passes on what the server says (to `said` too), but not that it hung up."""
     (socket_dir,) = parse_qs(urlsplit(url).query)["host"]
     writers = []
 
     async def pass_on(reader, writer):
         while data := await reader.read(65536):
             writer.write(data)
+            said.extend(data)
 
     async def serve(reader, writer):
         server_reader, server_writer = await asyncio.open_unix_connection(f"{socket_dir}/.s.PGSQL.5432")
@@ -97,9 +98,13 @@ async def deaf_to_the_end(url):
 
 
 async def test_a_servers_farewell_without_its_end_is_transient(database_url, db):
-    async with deaf_to_the_end(database_url) as url:
+    said = bytearray()
+    async with deaf_to_the_end(database_url, said) as url:
         connection = await open_connection(url)
         await db.execute("SELECT pg_terminate_backend($1, 5000)", connection.get_server_pid())
+        while b"57P01" not in said:
+            await asyncio.sleep(0.01)  # a state of the proxy, which sends no event
+        await asyncio.sleep(0.1)  # from the proxy's socket to the client's, in this same loop
         error = await raised(connection.fetch("SELECT 1"))
         connection.terminate()
 
