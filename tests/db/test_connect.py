@@ -102,8 +102,8 @@ async def test_a_servers_farewell_without_its_end_is_transient(database_url, db)
     async with deaf_to_the_end(database_url, said) as url:
         connection = await open_connection(url)
         await db.execute("SELECT pg_terminate_backend($1, 5000)", connection.get_server_pid())
-        while b"57P01" not in said:
-            await asyncio.sleep(0.01)  # a state of the proxy, which sends no event
+        while b"57P01" not in said:  # noqa: ASYNC110 - a state of the other side, which sends no event
+            await asyncio.sleep(0.01)
         await asyncio.sleep(0.1)  # from the proxy's socket to the client's, in this same loop
         error = await raised(connection.fetch("SELECT 1"))
         connection.terminate()
