@@ -63,6 +63,8 @@ class Flights:
         self._policy = policy
         self._trusted = trusted
         self._tasks: dict[int, tuple[asyncio.Task[None], Slot]] = {}
+        self._sending: set[int] = set()
+        self._grounded = False
         self.places_used = 0
         self.bytes_used = 0
         self.landed: Callable[[], None] = lambda: None
@@ -89,21 +91,23 @@ class Flights:
         self._tasks[flight.attempt_id] = (task, flight.slot)
 
     def abort_unsent(self) -> None:
-        """Cut what has not fully left: the right to send is gone."""
-        for task, slot in list(self._tasks.values()):
-            if not slot.body_left:
+        """Cut what has not fully left: the right to send is gone. A task that has not run yet sends nothing and lands by itself."""
+        self._grounded = True
+        for attempt_id, (task, slot) in list(self._tasks.items()):
+            if attempt_id in self._sending and not slot.body_left:
                 task.cancel()
 
     async def _fly(self, flight: Flight, start_by: float) -> None:
         reply = _CUT_BEFORE
         try:
-            if not self._trusted():
+            if self._grounded or not self._trusted():
                 flight.slot.give_back()
                 reply = _LOST_LEASE
             elif self._clock.now() > start_by:
                 flight.slot.give_back()
                 reply = _TOO_LATE
             else:
+                self._sending.add(flight.attempt_id)
                 reply = await flight.slot.send(flight.envelope)
         except BaseException:  # a bug too: what may have left is uncertain
             reply = _CUT_AFTER if flight.slot.body_left else _CUT_BEFORE
@@ -126,6 +130,7 @@ class Flights:
         )
         self._recorder.put(Settlement(flight.attempt_id, candidate.id, reply, now, step, candidate.bytes))
         del self._tasks[flight.attempt_id]
+        self._sending.discard(flight.attempt_id)
         self.observe(flight.assignment.client.value.slug, provider.limits.name, reply.outcome)
         if reply.outcome is not Outcome.ACCEPTED:
             _log.info(
