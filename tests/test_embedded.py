@@ -264,7 +264,7 @@ async def test_a_stop_in_the_middle_of_a_restart_leaves_no_server(server: Embedd
         assert server.pid is None
         # The killed server's own processes notice that they are orphans a moment later; a server that was left running never ends.
         async with asyncio.timeout(10):
-            while _living_servers(server.data_dir):  # noqa: ASYNC110 - other processes, which send no event
+            while _living_servers(server.data_dir):
                 await asyncio.sleep(0.02)
 
 
