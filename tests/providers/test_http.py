@@ -175,7 +175,7 @@ class RudeServer(threading.Thread):
         self.rudeness = rudeness
 
     def run(self):
-        self.answer(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").close()  # the probe
+        self.answer(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").close()  # the probe
         connection = self.answer(ACCEPTED)
         self.may_be_rude.wait(10)
         if self.rudeness == "closes":
