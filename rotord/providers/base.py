@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rotord.core.lookups import Finding, Sought, Timetable
     from rotord.core.model import Message, Reply, Sender
 
 
@@ -66,6 +67,19 @@ class Provider(Protocol):
 
     async def close(self) -> None:
         """Close every connection politely, within seconds."""
+
+
+class LookUp(Protocol):
+    """A provider's look-up: whether it has a message. Only the reconciler's task of that provider asks."""
+
+    name: str
+    timetable: Timetable
+
+    async def ask(self, sought: Sought) -> Finding:
+        """Look one message up, in its own time: it keeps to the provider's rate. Never raises but for cancellation."""
+
+    async def close(self) -> None:
+        """Close its connection."""
 
 
 class Slot(Protocol):

@@ -86,7 +86,7 @@ async def call(session: aiohttp.ClientSession | None, request: Request, body: Bo
             content = response.content.read_nowait()
         else:
             async with asyncio.timeout_at(deadline):
-                content = await _read(response)
+                content = await read(response, ANSWER_LIMIT)
     except (aiohttp.ClientError, OSError):
         # The status was read, and says more than a lost answer.
         return Answer(response.status, response.headers, b"", complete=False)
@@ -95,8 +95,9 @@ async def call(session: aiohttp.ClientSession | None, request: Request, body: Bo
     return Answer(response.status, response.headers, content[:ANSWER_LIMIT], complete=len(content) <= ANSWER_LIMIT)
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
+async def read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """Read a body: all of it, or one byte more than `limit`."""
     content = b""
-    while len(content) <= ANSWER_LIMIT and (piece := await response.content.read(ANSWER_LIMIT + 1 - len(content))):
+    while len(content) <= limit and (piece := await response.content.read(limit + 1 - len(content))):
         content += piece
     return content
