@@ -14,7 +14,7 @@ import socket
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 import structlog
 
@@ -34,11 +34,15 @@ from rotord.engine.term import TermConfig, Terms
 from rotord.engine.waiting import wait
 from rotord.http_side import HttpSide
 from rotord.providers.http import ApiConfig
+from rotord.providers.look_up import HttpLookUp, LookUpConfig
 from rotord.providers.mailgun import mailgun
+from rotord.providers.mailgun_events import MailgunEvents
 from rotord.providers.sandbox import SandboxConfig, SandboxProvider
 from rotord.providers.sendgrid import sendgrid
+from rotord.providers.sendgrid_logs import SendgridLogs
 from rotord.providers.smtp import SmtpProvider
 from rotord.providers.smtp2go import smtp2go
+from rotord.providers.smtp2go_activity import Smtp2goActivity
 from rotord.providers.smtp_connection import SmtpConfig
 from rotord.settings import Mailgun, Sandbox, Sendgrid, Smtp, Smtp2go
 from rotord.systemd import Systemd
@@ -46,11 +50,13 @@ from rotord.web.listener import ListenError, bind
 from rotord.web.metrics import Counters
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     import asyncpg
 
-    from rotord.providers.base import Provider
+    from rotord.core.lookups import Timetable
+    from rotord.providers.base import LookUp, Provider
+    from rotord.providers.look_up import LookUpApi
     from rotord.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -87,9 +93,12 @@ async def run(settings: Settings, *, started: Callable[[Node], Awaitable[None]] 
         providers = build_providers(settings)
         for provider in providers.values():
             stack.push_async_callback(provider.close)
+        look_ups = build_look_ups(settings)
+        for look_up in look_ups.values():
+            stack.push_async_callback(look_up.close)
         store = PostgresStore(pool)
         counters = Counters(version("rotord"))
-        terms = Terms(store, providers, build_preparation(settings, key), _term_config(settings, hurry, counters), loop.time)
+        terms = Terms(store, providers, build_preparation(settings, key), _term_config(settings, hurry, counters, look_ups), loop.time)
         leadership = Leadership(store, _lease_config(settings), f"{socket.gethostname()}/{os.getpid()}", loop.time)
         wakers = {"rotord_outbox": terms.rows, "rotord_fleet": terms.fleet, "rotord_lease": leadership.wake.set}
         async with asyncio.TaskGroup() as services:
@@ -189,6 +198,36 @@ def build_providers(settings: Settings) -> dict[str, Provider]:
     return providers
 
 
+LOOK_UPS: Final[Mapping[str, Callable[[ApiConfig], LookUpApi]]] = {
+    "mailgun": MailgunEvents,
+    "sendgrid": SendgridLogs,
+    "smtp2go": Smtp2goActivity,
+}
+
+
+def build_look_ups(settings: Settings) -> dict[str, HttpLookUp]:
+    """The look-up of every provider that has one and may be asked, by name. Relays and sandboxes have none."""
+    return {
+        name: HttpLookUp(
+            name,
+            LOOK_UPS[config.kind](api_config(name, config)),
+            LookUpConfig(
+                connect_timeout_s=config.connect_timeout_seconds,
+                grace_s=settings.reconcile.grace_seconds,
+                per_minute=config.look_ups_per_minute,
+                redirect_to=settings.engine.redirect_all_to,
+            ),
+        )
+        for name, config in settings.providers.items()
+        if isinstance(config, Mailgun | Sendgrid | Smtp2go) and config.look_ups_per_minute
+    }
+
+
+def look_up_times(settings: Settings) -> dict[str, Timetable]:
+    """When messages are asked after, by provider; those that are not asked are missing."""
+    return {name: look_up.timetable for name, look_up in build_look_ups(settings).items()}
+
+
 def smtp_config(name: str, config: Smtp) -> SmtpConfig:
     """A relay's settings as its provider takes them."""
     return SmtpConfig(
@@ -247,7 +286,7 @@ def _bind(settings: Settings) -> socket.socket:
         raise StartError(str(error)) from error
 
 
-def _term_config(settings: Settings, hurry: asyncio.Event, counters: Counters) -> TermConfig:
+def _term_config(settings: Settings, hurry: asyncio.Event, counters: Counters, look_ups: Mapping[str, LookUp]) -> TermConfig:
     engine = settings.engine
     return TermConfig(
         limits=tuple(config.limits(name) for name, config in settings.providers.items()),
@@ -257,6 +296,7 @@ def _term_config(settings: Settings, hurry: asyncio.Event, counters: Counters) -
         thread_wait_s=engine.thread_wait_seconds,
         hurry=hurry,
         observe=counters.landed,
+        look_ups=look_ups,
     )
 
 

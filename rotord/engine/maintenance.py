@@ -44,6 +44,8 @@ class Maintenance:
         self._config = config
         self.rows_wake = asyncio.Event()
         self.fleet_wake = asyncio.Event()
+        #: the reconciler's, by provider
+        self.look_up_notes: Mapping[str, str] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run every loop until `stop`."""
@@ -114,6 +116,9 @@ class Maintenance:
             reason = reason or str(breaker)
             if next_try_in_s is None and probe_at is not None:
                 next_try_in_s = max(0.0, probe_at - self._parts.clock.now())
+        if note := self.look_up_notes.get(name):
+            limits["look_up"] = note
+            reason = reason or f"no look-ups: {note}"
         return ProviderReport(
             name, provider.kind, status.up, status.ready, status.in_flight, status.capacity, reason, next_try_in_s, limits
         )

@@ -21,6 +21,7 @@ from rotord.engine.flights import Flights, Observer, unobserved
 from rotord.engine.launch import TermParts
 from rotord.engine.limbo import Limbo
 from rotord.engine.maintenance import Maintenance, apply_fleet
+from rotord.engine.reconciler import Reconciler
 from rotord.engine.recorder import Recorder
 from rotord.engine.retry import until_done
 from rotord.engine.waiting import wait, wait_any
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from rotord.engine.leadership import Lease
     from rotord.engine.preparation import Preparation
     from rotord.engine.store import Store
-    from rotord.providers.base import Provider
+    from rotord.providers.base import LookUp, Provider
 
 _log = structlog.get_logger(__name__)
 # While it drains: one line this often says for what.
@@ -50,6 +51,7 @@ class TermConfig:
     thread_wait_s: float = 86400.0
     hurry: asyncio.Event = field(default_factory=asyncio.Event)  # set by a second signal: skip the drain
     observe: Observer = unobserved
+    look_ups: Mapping[str, LookUp] = field(default_factory=dict)
 
 
 class Terms:
@@ -88,13 +90,16 @@ class Terms:
         parts, mark = await self._rebuild(lease, recorder)
         dispatcher = Dispatcher(parts, self._providers, self._preparation, self._config.engine)
         recorder.written = dispatcher.written
+        reconciler = Reconciler(parts, dispatcher, self._config.look_ups)
         maintenance = Maintenance(parts, dispatcher, self._providers, mark, self._config.engine)
+        maintenance.look_up_notes = reconciler.notes
         self._dispatcher, self._maintenance = dispatcher, maintenance
         ending, ended = asyncio.Event(), asyncio.Event()
         try:
             async with asyncio.TaskGroup() as services:
                 services.create_task(recorder.run(), name="recorder")
                 services.create_task(maintenance.run(ended), name="maintenance")
+                services.create_task(reconciler.run(ended), name="reconciler")
                 services.create_task(_end_on(stop, lease, ended, _Ending(ending, dispatcher, parts.flights)), name="end-of-term")
                 await self._fly(dispatcher, parts, ending)
                 if dispatcher.fenced:

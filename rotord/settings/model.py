@@ -156,7 +156,11 @@ class Reconcile(Section):
     """What happens to a message whose answer was lost."""
 
     grace_seconds: float = setting(
-        1800.0, "how long an uncertain message waits for its webhook before the look-up", unit="s", ge=0, le=604_800
+        1800.0,
+        "how long an uncertain message waits for its webhook before the look-up; a provider's log may lag half an hour behind",
+        unit="s",
+        ge=0,
+        le=604_800,
     )
 
 

@@ -149,6 +149,10 @@ class ApiProvider(ProviderSettings):
     # longer than a provider takes, for a message that is cut off is uncertain
     timeout_seconds: float = setting(60.0, "for a message, from the connection to the end of the answer", unit="s", ge=1, le=600)
     connect_timeout_seconds: float = setting(10.0, "to connect and agree on TLS", unit="s", ge=1, le=300)
+    # no published number for Mailgun's events and SendGrid's logs: what a person with a browser might do (docs/decisions.md)
+    look_ups_per_minute: int = setting(
+        30, "requests that ask after messages whose answer was lost; 0: none, they wait for an event or a person", ge=0, le=6000
+    )
 
 
 class Mailgun(ApiProvider):
@@ -169,6 +173,10 @@ class Smtp2go(ApiProvider):
     """SMTP2GO; webhook_key is its bearer token. tracking changes nothing here, it is the account's own."""
 
     kind: Literal["smtp2go"]
+    # 60 is what it allows, to everybody who uses the account
+    look_ups_per_minute: int = setting(
+        50, "requests that ask after messages whose answer was lost; 0: none, they wait for an event or a person", ge=0, le=6000
+    )
     base_url: WebAddress = setting("https://api.smtp2go.com/v3", "https://eu-api.smtp2go.com/v3 for the EU; may be a local double")
 
 
