@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentTypeError
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from rotord.cli.arguments import add_json, duration, positive
@@ -14,6 +15,12 @@ from rotord.db.uncertain import Verdict
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace, _SubParsersAction
+    from collections.abc import Mapping
+
+    from asyncpg import Record
+
+    from rotord.core.lookups import Timetable
+    from rotord.settings import Settings
 
 
 def register(subparsers: _SubParsersAction[ArgumentParser]) -> None:
@@ -56,14 +63,17 @@ async def _list(arguments: Namespace) -> int:
             older_than=arguments.older_than,
             limit=arguments.limit,
         )
+        times = _look_up_times(session.settings) if rows else {}
+    nexts = [_next_look_up(row, times.get(row["provider"])) for row in rows]
     if arguments.json:
-        print_json({"messages": [dict(row) for row in rows]})
+        shown = [{name: value for name, value in row.items() if name != "now"} for row in rows]
+        print_json({"messages": [row | {"next_look_up_at": at} for row, at in zip(shown, nexts, strict=True)]})
         return 0
     if not rows:
         print("no messages are uncertain")
         return 0
     print_table(
-        ("ID", "AGE", "CLIENT", "RECIPIENT", "SENDER", "PROVIDER", "IF NOTHING IS FOUND", "LAST WORDS"),
+        ("ID", "AGE", "CLIENT", "RECIPIENT", "SENDER", "PROVIDER", "LOOKED UP", "NEXT LOOK-UP", "IF NOTHING IS FOUND", "LAST WORDS"),
         [
             (
                 str(row["id"]),
@@ -72,15 +82,32 @@ async def _list(arguments: Namespace) -> int:
                 row["recipient"],
                 row["sender"],
                 row["provider"],
+                f"{row['look_ups']}x, {span(row['now'] - row['looked_up_at'])} ago" if row["look_ups"] else None,
+                None if at is None else f"in {span(at - row['now'])}" if at > row["now"] else "due",
                 "cancelled" if row["cancelled"] else row["on_uncertain"],
                 " ".join(filter(None, (row["code"], row["reply"])))[:60],
             )
-            for row in rows
+            for row, at in zip(rows, nexts, strict=True)
         ],
     )
     print(f"{plural(len(rows), 'message')}{' shown, --limit for more' if len(rows) == arguments.limit else ''}; ", end="")
     print("look at the provider's log, then: rotord uncertain resolve ID... sent|not-sent")
     return 0
+
+
+def _look_up_times(settings: Settings) -> Mapping[str, Timetable]:
+    from rotord.daemon import look_up_times  # noqa: PLC0415 - half a second, for an empty list too
+
+    return look_up_times(settings)
+
+
+def _next_look_up(row: Record, times: Timetable | None) -> datetime | None:
+    """When its provider is asked next; None when nobody will: it has no look-up, or has forgotten it by then."""
+    if times is None or row["over_at"] is None:
+        return None
+    looked_up_at = row["looked_up_at"].timestamp() if row["look_ups"] else 0.0
+    at = times.due_at(row["over_at"].timestamp(), row["look_ups"], looked_up_at)
+    return None if at is None else datetime.fromtimestamp(at, UTC)
 
 
 async def _resolve(arguments: Namespace) -> int:

@@ -11,6 +11,7 @@ from rotord.cli.arguments import add_json
 from rotord.cli.database import open_database
 from rotord.cli.errors import CommandError
 from rotord.cli.output import plural, print_json, when
+from rotord.cli.why_uncertain import explain_uncertain
 from rotord.handwritten import nearest
 
 if TYPE_CHECKING:
@@ -131,11 +132,7 @@ async def explain_message(session: Session, row: Record) -> Finding:
         case "sending":
             return await _on_the_wire(session, row)
         case "uncertain":
-            sentence = (
-                f"its provider may have it ({row['last_error']}), so it is not sent again until an event or a person settles it "
-                f"(rotord uncertain resolve {name} sent|not-sent){_called_back(row)}"
-            )
-            return Finding(Gate.UNCERTAIN, "message", name, sentence)
+            return await explain_uncertain(session, row, _called_back(row))
         case _:
             return await _waiting(session, row)
 
@@ -269,7 +266,7 @@ def _show(arguments: Namespace, head: str, findings: list[Finding], document: di
         print_json(document | (entries[0] if len(entries) == 1 and notes is None else {"lanes": entries}))
         return
     print(head)
-    said = {"scheduled", "sending"}  # their sentences hold the time
+    said = {"scheduled", "sending", "uncertain"}  # their sentences hold the time
     for index, finding in enumerate(findings):
         note = notes[index] if notes and index < len(notes) else ""
         if note:

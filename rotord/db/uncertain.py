@@ -41,7 +41,9 @@ class Resolved:
 
 FIND: Final = """
 SELECT q.id, q.client, q.campaign, o.recipient, a.address AS sender, a.provider, a.began_at, a.code, a.reply, q.message_id,
-       o.on_uncertain, o.cancelled_at IS NOT NULL AS cancelled, clock_timestamp() - a.began_at AS age
+       o.on_uncertain, o.cancelled_at IS NOT NULL AS cancelled, clock_timestamp() - a.began_at AS age,
+       least(a.finished_at, a.deadline_at) AS over_at, CASE WHEN q.looked_up_at >= a.began_at THEN q.looked_up_at END AS looked_up_at,
+       CASE WHEN q.looked_up_at >= a.began_at THEN q.look_ups ELSE 0 END AS look_ups, clock_timestamp() AS now
 FROM rotord.queue AS q
 JOIN rotord.outbox AS o ON o.id = q.id
 LEFT JOIN rotord.attempts AS a ON a.id = q.attempt
