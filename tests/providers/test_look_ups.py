@@ -363,7 +363,7 @@ async def test_the_key_goes_along_and_into_no_text():
 
 async def test_requests_keep_to_the_rate():
     loop = asyncio.get_running_loop()
-    page = {"items": [{}], "paging": {"next": "http://x/T"}}
+    page = {"items": [{}], "paging": {"next": "http://x/v3/acme.example/events/T"}}
     async with Server(*[(200, page, {})] * 3, (200, {"items": []}, {})) as server:
         began = loop.time()
         await ask(MailgunEvents, server.url, per_minute=600)
