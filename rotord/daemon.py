@@ -20,7 +20,7 @@ import structlog
 
 from rotord.core.dkim import Signer
 from rotord.core.settling import RetryPolicy
-from rotord.core.unsubscribe import token
+from rotord.core.unsubscribe import mailto, rehearsal_key, token
 from rotord.db import migrate
 from rotord.db.connect import open_connection, open_pool
 from rotord.db.keys import unsubscribe_key
@@ -271,9 +271,11 @@ def build_preparation(settings: Settings, key: bytes) -> Preparation:
             signers[dkim.domain] = Signer(dkim.domain, dkim.selector, pem)
         except ValueError as error:
             raise StartError(f"dkim.{name}: {error}") from error
-    base = settings.http.public_url.rstrip("/")
+    base, by_mail = settings.http.public_url.rstrip("/"), settings.http.unsubscribe_mailto
+    link_key = rehearsal_key(key) if settings.engine.redirect_all_to else key
     return Preparation(
-        unsubscribe_url=(lambda outbox_id: f"{base}/u/{token(key, outbox_id)}") if base else (lambda _: ""),
+        unsubscribe_url=(lambda outbox_id: f"{base}/u/{token(link_key, outbox_id)}") if base else (lambda _: ""),
+        unsubscribe_mailto=(lambda outbox_id: mailto(by_mail, token(link_key, outbox_id))) if by_mail else (lambda _: ""),
         signers=signers,
         redirect_to=settings.engine.redirect_all_to,
     )

@@ -25,11 +25,12 @@ KINDS = frozenset(Kind)
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """How this installation renders. `unsubscribe_url` makes the link of a bulk message ('' = none); `signers` are by domain."""
+    """How this installation renders. `unsubscribe_url` and `_mailto` make the links of a bulk message ('' = none)."""
 
     unsubscribe_url: Callable[[int], str]
     signers: Mapping[str, Signer]
     redirect_to: str = ""
+    unsubscribe_mailto: Callable[[int], str] = lambda _: ""
 
     async def envelope(self, payload: Payload, size: int, assignment: Assignment, attempt_id: int, message_id: str) -> Envelope:
         """Render and sign. Raises RenderError, with a sentence for the row's last_error."""
@@ -47,6 +48,7 @@ class Preparation:
             attempt_id=attempt_id,
             date=assignment.began_at,
             unsubscribe_url=self.unsubscribe_url(message.id) if message.kind is Kind.BULK else "",
+            unsubscribe_mailto=self.unsubscribe_mailto(message.id) if message.kind is Kind.BULK else "",
             redirect_to=self.redirect_to,
             smtputf8=not all(_local_part_is_ascii(address) for address in (message.recipient, sender.email, message.reply_to)),
         )

@@ -97,6 +97,9 @@ class Http(Section):
 
     listen: Annotated[str, AfterValidator(_listen)] = setting("127.0.0.1:8025", "address and port to listen on")
     public_url: WebAddress = setting("", "how the world reaches the listener, for unsubscribe links; empty: not at all")
+    unsubscribe_mailto: Annotated[str, AfterValidator(_address_or_empty)] = setting(
+        "", "the mailbox that takes unsubscribe mails (its posts come to /inbound/); a second link beside public_url's; empty: none"
+    )
     admin_token: SecretStr = setting(SecretStr(""), "empty: the dashboard answers on loopback only")
 
 

@@ -1,7 +1,8 @@
 """`/u/{token}`: RFC 8058. POST unsubscribes, GET asks; no redirect, no cookie, no login.
 
 A POST is answered 200 only when the suppression is committed. Repeating one is harmless, so nothing is rate-limited away and no Origin
-is asked for. A scanner that follows links changes nothing, since it sends GET.
+is asked for. A scanner that follows links changes nothing, since it sends GET. A rehearsal's link looks the same and unsubscribes nobody:
+its tester is not the recipient.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from rotord.core.unsubscribe import verify
+from rotord.core.unsubscribe import rehearsal_key, verify
 from rotord.web import page
 from rotord.web.body import BODY_S, read_body
 from rotord.web.ports import Source, UnavailableError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from aiohttp.web import BaseRequest
 
     from rotord.web.listener import Handler
-    from rotord.web.ports import Addressee, FindAddressee, Unsubscribe
+    from rotord.web.ports import FindAddressee, Unsubscribe
 
 #: 26 bytes say it; multipart and a mailbox provider's own fields need a few hundred
 BODY_LIMIT: Final = 8192
@@ -46,6 +47,7 @@ class UnsubscribeRoute:
         body_s: float = BODY_S,
     ) -> None:
         self._keys = keys
+        self._rehearsal_keys = tuple(map(rehearsal_key, keys))
         self._find = find
         self._unsubscribe = unsubscribe
         self._unsubscribed = unsubscribed
@@ -59,7 +61,7 @@ class UnsubscribeRoute:
     async def ask(self, request: BaseRequest, token: str) -> web.Response:
         """Show the page; change nothing."""
         language = _language(request)
-        row = verify(self._keys, token)
+        row, _ = self._row(token)
         try:
             addressee = None if row is None else await self._find(row)
         except UnavailableError:
@@ -69,20 +71,26 @@ class UnsubscribeRoute:
     async def act(self, request: BaseRequest, token: str) -> web.Response:
         """Unsubscribe, and say so."""
         language = _language(request)
-        row = verify(self._keys, token)
+        row, in_earnest = self._row(token)
         if row is None:
             return _unknown(language)
         source = meaning(request.headers.get("Content-Type", ""), await read_body(request, BODY_LIMIT, self._body_s))
         if source is None:
             raise web.HTTPBadRequest(text="the body must be List-Unsubscribe=One-Click (RFC 8058)\n")
         try:
-            addressee: Addressee | None = await self._unsubscribe(row, source)
+            addressee = await (self._unsubscribe(row, source) if in_earnest else self._find(row))
         except UnavailableError:
             return _unavailable(language)
         if addressee is None:
             return _unknown(language)
-        self._unsubscribed(source)
+        if in_earnest:
+            self._unsubscribed(source)
         return _html(language, page.done(language, addressee))
+
+    def _row(self, token: str) -> tuple[int | None, bool]:
+        """Give the message a token names, and whether it is more than a rehearsal's."""
+        row = verify(self._keys, token)
+        return (verify(self._rehearsal_keys, token), False) if row is None else (row, True)
 
 
 def meaning(content_type: str, body: bytes) -> Source | None:

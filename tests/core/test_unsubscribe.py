@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rotord.core.unsubscribe import token, verify
+from rotord.core.unsubscribe import mailto, rehearsal_key, token, token_in, verify
 
 KEY = b"k" * 32
 OLD = b"o" * 32
@@ -58,3 +58,23 @@ def test_a_short_key_is_refused() -> None:
 def test_a_token_is_for_ever_the_same() -> None:
     # Links in mail that was sent years ago must still work: a change of this value is a break of every one of them.
     assert token(bytes(range(32)), 1) == "AAAAAAAAAAEr1mFW8i7MwMzxodn36rPD"
+
+
+@given(BIGINT)
+def test_a_rehearsals_token_is_none_of_a_messages(outbox_id: int) -> None:
+    assert verify(KEY, token(rehearsal_key(KEY), outbox_id)) is None
+    assert verify(rehearsal_key(KEY), token(KEY, outbox_id)) is None
+
+
+@given(BIGINT, st.sampled_from(["", "Re: ", "[EXTERNAL] "]))
+def test_a_mail_link_brings_its_token_back_in_the_subject(outbox_id: int, before: str) -> None:
+    made = token(KEY, outbox_id)
+    link = mailto("out@in.example", made)
+
+    assert link.startswith("mailto:out@in.example?subject=")
+    assert token_in(before + link.partition("=")[2].replace("%20", " ")) == made
+
+
+@pytest.mark.parametrize("subject", ["", "unsubscribe", "please unsubscribe me", f"unsubscribe {'A' * 33}", f"x{'A' * 32}"])
+def test_another_subject_brings_none(subject: str) -> None:
+    assert token_in(subject) is None

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from rotord.core.records import Begin, Verdict
-from rotord.core.unsubscribe import token
+from rotord.core.unsubscribe import rehearsal_key, token
 from rotord.db import lease, queue
 from rotord.db.connect import open_pool
 from tests.web.conftest import MESSAGE
@@ -184,6 +184,16 @@ async def test_a_true_token_of_a_message_that_is_not_there_looks_like_a_forged_o
 
     assert await site.get(site.link(message + 1000).partition(str(site.port))[2]) == forged_page
     assert await status_of_post(site, site.link(message + 1000), data=ONE_CLICK) == 404
+
+
+async def test_a_rehearsals_link_shows_what_the_tester_would_see_and_suppresses_nobody(site, message, db):
+    link = site.url(f"/u/{token(rehearsal_key(KEY), message)}")
+    status, asked = await site.get(link.partition(str(site.port))[2])
+    in_earnest = await site.get(site.link(message).partition(str(site.port))[2])
+
+    assert (status, asked) == in_earnest
+    assert await status_of_post(site, link, data=ONE_CLICK) == 200
+    assert await suppressed(db) == []
 
 
 # -- when the database is away ------------------------------------------------------------------------------------------------------
