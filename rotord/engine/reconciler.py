@@ -77,7 +77,7 @@ class Reconciler:
                 await self._conclude(look_up, sought, finding)
                 if troubled_s := troubles.after(finding):
                     pause_s = troubled_s
-                    if troubles.may_be_its_own:
+                    if isinstance(finding, Trouble) and troubles.may_be_its_own:
                         await self._missed(_log, sought, complete=False)
                     break
             await wait(stop, pause_s)
