@@ -57,6 +57,8 @@ class Receiver:
         self.name = name
         self.seen: list[Seen] = []
         self.requests: list[float] = []
+        self.taken_at: dict[int, float] = {}
+        self.looked_up = 0
         self.is_up = True
         self.clock = clock
         self._seed = seed
@@ -86,6 +88,7 @@ class Receiver:
         now = self.clock()
         self.requests.append(now)
         if kept:
+            self.taken_at[attempt_id] = now
             self.seen.append(Seen(now, self.name, attempt_id, outbox_id, address))
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from .world import World
 
 HOUR, DAY = 3600.0, 86_400.0
+# Four look-ups, with outages and bad moods.
+LOOKED_UP_WITHIN_S = 2 * HOUR
 _LAW = {"hard_bounce", "manual"}
 
 
@@ -29,11 +31,13 @@ def judge(world: World) -> Result:
         *_limits(world),
         *_nothing_lost(world),
         *_told_as_it_is(world),
+        *_looked_up(world),
         *_nothing_twice(world),
         *_suppressed(world),
         *_isolated(world),
         *_one_sender(world),
     ]
+    world.counts.found = sum(receiver.looked_up for receiver in world.receivers.values())
     uncertain = sum(row.state == "uncertain" for row in world.tables.queue.values())
     return Result(world.scenario.seed, len(world.tables.outbox), world.counts, uncertain, _digest(world), violations)
 
@@ -129,6 +133,18 @@ def _told_as_it_is(world: World) -> Iterator[str]:
     for outbox_id, state in tables.state.items():
         if state.status == "sent" and outbox_id not in had:
             yield f"P2: message {outbox_id} is sent and nobody received it\n" + _story(world, [outbox_id])
+
+
+def _looked_up(world: World) -> Iterator[str]:
+    """What a provider that can be asked has is not uncertain for ever."""
+    api = world.scenario.limits[0].name
+    for row in world.tables.queue.values():
+        attempt = world.tables.attempts.get(row.attempt or -1)
+        if row.state != "uncertain" or attempt is None or attempt.provider != api:
+            continue
+        taken_at = world.receivers[api].taken_at.get(attempt.id)
+        if taken_at is not None and attempt.deadline_at < world.now() - LOOKED_UP_WITHIN_S:
+            yield f"P2: message {row.id} is uncertain, though {api} has it since {taken_at}\n" + _story(world, [row.id])
 
 
 def _nothing_twice(world: World) -> Iterator[str]:

@@ -17,6 +17,7 @@ from rotord.engine.leadership import Leadership, Lease, LeaseConfig
 from rotord.engine.preparation import Preparation
 from rotord.engine.term import TermConfig, Terms
 
+from .fake_look_up import SimLookUp
 from .fake_provider import SimProvider
 from .memory_store import MemoryStore, Trip
 from .simloop import Freezer
@@ -62,7 +63,9 @@ class Process:
         providers = {
             limits.name: SimProvider(world.receivers[limits.name], limits.max_in_flight, self.moment) for limits in world.scenario.limits
         }
-        config = TermConfig(world.scenario.limits, ENGINE, RetryPolicy(60, 3600, 14_400), DRAIN_S)
+        # One of them is an API; the other, like a relay, cannot be asked.
+        api = SimLookUp(world.receivers[world.scenario.limits[0].name], self.moment)
+        config = TermConfig(world.scenario.limits, ENGINE, RetryPolicy(60, 3600, 14_400), DRAIN_S, look_ups={api.name: api})
         self.providers = providers
         self.terms = plant.terms_type(self.store, providers, PREPARATION, config, loop.time)
         self.leadership = Leadership(self.store, LEASE, f"node-{node}", loop.time)

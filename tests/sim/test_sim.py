@@ -22,6 +22,7 @@ def test_every_promise_holds(seed):
     assert result.violations == []
     assert result.counts.kills > 0
     assert result.counts.lost_answers > 0
+    assert result.counts.found > 0
 
 
 @pytest.mark.timeout(240)  # a few runs, not one

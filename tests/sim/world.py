@@ -49,6 +49,7 @@ class Counts:
     freezes: int = 0
     outages: int = 0
     lost_answers: int = 0
+    found: int = 0
 
 
 @dataclass(slots=True)
