@@ -1,4 +1,4 @@
-"""Mailgun on loopback: `POST /v3/{domain}/messages.mime`, Basic authentication, a form with the mail as a file."""
+"""Mailgun on loopback: `POST /v3/{domain}/messages.mime`, Basic authentication, a form with the mail as a file; events and webhooks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 
 import aiohttp
 
+from tests.doubles import mailgun_events
 from tests.doubles.http_api import Answer, ApiDouble
 from tests.providers.shapes import facts
 
@@ -17,6 +18,8 @@ def message(status, text):
 
 class MailgunDouble(ApiDouble):
     path = "/v3/{domain}/messages.mime"
+    signing_key = "the-signing-key"
+    webhook_kind = mailgun_events.MailgunWebhook
 
     def __init__(self, directory, *, domains=("acme-mail.example",), **options):
         super().__init__(directory, **options)
@@ -43,10 +46,23 @@ class MailgunDouble(ApiDouble):
             return message(400, "Send options (parameters starting with o:, h:, or v:) are limited to 16KB total")
         mail = form.pop("message")
         self.forms.append(form)
-        return facts(mail)
+        echo = {name.removeprefix("v:"): value.decode() for name, value in form.items() if name.startswith("v:")}
+        return facts(mail) | {"echo": echo}
 
-    def success(self, number):
-        return Answer(200, json.dumps({"id": f"<{number}.queued@acme-mail.example>", "message": "Queued. Thank you."}).encode())
+    def routes(self):
+        return mailgun_events.routes(self)
+
+    def barred(self, mail):
+        return message(400, f"Domain {mail['from'][1].rpartition('@')[2]} is not allowed to send: The domain is disabled.")
+
+    def broke(self):
+        return message(402, "Your account has no credit left")
+
+    def provider_id(self, number):
+        return f"<{number}.queued@acme-mail.example>"
+
+    def success(self, provider_id):
+        return Answer(200, json.dumps({"id": provider_id, "message": "Queued. Thank you."}).encode())
 
 
 def _fields(content_type, body):

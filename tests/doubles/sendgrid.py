@@ -1,4 +1,4 @@
-"""SendGrid on loopback: `POST /v3/mail/send`, a bearer key, JSON; 202 with X-Message-Id and the rate headers."""
+"""SendGrid on loopback: `POST /v3/mail/send`, a bearer key, JSON; 202 with X-Message-Id and the rate headers; logs and webhooks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import json
 import time
 
+from tests.doubles import sendgrid_events
 from tests.doubles.http_api import Answer, ApiDouble
 from tests.providers.shapes import as_body, decoded
 
@@ -32,6 +33,7 @@ def errors(status, text, field=None, headers=None):
 
 class SendgridDouble(ApiDouble):
     path = "/v3/mail/send"
+    webhook_kind = sendgrid_events.SendgridWebhook
 
     def __init__(self, directory, **options):
         super().__init__(directory, **options)
@@ -53,6 +55,7 @@ class SendgridDouble(ApiDouble):
         (to,) = personalization["to"]
         bodies = {part["type"]: part["value"] for part in content["content"]}
         return {
+            "echo": personalization.get("custom_args", {}),
             "from": _party(content["from"]),
             "to": _party(to),
             "reply_to": content.get("reply_to", {}).get("email", ""),
@@ -66,10 +69,22 @@ class SendgridDouble(ApiDouble):
             ],
         }
 
-    def success(self, number):
+    def routes(self):
+        return sendgrid_events.routes(self)
+
+    def barred(self, mail):
+        return errors(403, "The from address does not match a verified Sender Identity.", "from")
+
+    def broke(self):
+        return errors(401, "Maximum credits exceeded")
+
+    def provider_id(self, number):
+        return f"sg-{number}"
+
+    def success(self, provider_id):
         reset = int(time.time()) + 60
         rate = {"X-RateLimit-Limit": "600", "X-RateLimit-Remaining": str(self.remaining), "X-RateLimit-Reset": str(reset)}
-        return Answer(202, b"", {"X-Message-Id": f"sg-{number}"} | rate)
+        return Answer(202, b"", {"X-Message-Id": provider_id} | rate)
 
 
 def _problems(content):

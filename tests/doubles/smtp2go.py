@@ -1,10 +1,13 @@
-"""SMTP2GO on loopback: `POST /v3/email/send`, a key in a header, JSON; 200 that may itself say that the mail failed."""
+"""SMTP2GO on loopback: `POST /v3/email/send`, a key in a header, JSON; 200 that may itself say that the mail failed;
+activity and webhooks.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
 
+from tests.doubles import smtp2go_events
 from tests.doubles.http_api import Answer, ApiDouble
 from tests.providers.shapes import as_body, decoded, split_mailbox
 
@@ -18,6 +21,8 @@ def error(status, code, text):
 
 class Smtp2goDouble(ApiDouble):
     path = "/v3/email/send"
+    webhook_token = "the-webhook-token"
+    webhook_kind = smtp2go_events.Smtp2goWebhook
 
     def __init__(self, directory, **options):
         super().__init__(directory, **options)
@@ -47,6 +52,7 @@ class Smtp2goDouble(ApiDouble):
             data = {"succeeded": 0, "failed": 1, "failures": [f"{to}: recipient is suppressed"]}
             return Answer(200, json.dumps({"request_id": "r", "data": data}).encode())
         return {
+            "echo": {one["header"]: one["value"] for one in content["custom_headers"]},
             "from": split_mailbox(content["sender"]),
             "to": split_mailbox(to),
             "reply_to": headers.pop("reply-to", ""),
@@ -60,6 +66,18 @@ class Smtp2goDouble(ApiDouble):
             ],
         }
 
-    def success(self, number):
-        data = {"succeeded": 1, "failed": 0, "failures": [], "email_id": f"s2g-{number}"}
+    def routes(self):
+        return smtp2go_events.routes(self)
+
+    def barred(self, mail):
+        return error(400, "NON_VALIDATING_IN_PAYLOAD", f"The sender {mail['from'][1]} is not verified")
+
+    def broke(self):
+        return error(402, "API_EXCEPTION", "Your monthly email limit has been reached")
+
+    def provider_id(self, number):
+        return f"s2g-{number}"
+
+    def success(self, provider_id):
+        data = {"succeeded": 1, "failed": 0, "failures": [], "email_id": provider_id}
         return Answer(200, json.dumps({"request_id": "r", "data": data}).encode())
