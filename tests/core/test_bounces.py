@@ -1,0 +1,35 @@
+"""The corpus: each mail in tests/data/bounces is taken for what it is, and nobody is named who did not fail."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rotord.core.complaints import Complaint
+from rotord.core.incoming import Automatic, Bounced, PersonsReply, recognise
+
+CORPUS = Path(__file__).parent.parent / "data" / "bounces"
+EXPECTED = json.loads((CORPUS / "expected.json").read_text())
+
+
+def what(raw: bytes) -> dict[str, object]:
+    match recognise(raw):
+        case Bounced(found):
+            return {"is": "bounce", "recipients": [one.recipient for one in found], "class": found[0].bounce_class.value}
+        case Complaint() as told:
+            return {"is": "complaint", "recipients": [told.recipient]}
+        case Automatic():
+            return {"is": "automatic"}
+        case PersonsReply():
+            return {"is": "reply"}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_each_mail_is_taken_for_what_it_is(name: str) -> None:
+    found = what((CORPUS / f"{name}.eml").read_bytes())
+
+    assert EXPECTED[name] == {key: value for key, value in found.items() if key in EXPECTED[name]}
+
+
+def test_the_corpus_is_complete() -> None:
+    assert set(EXPECTED) == {path.stem for path in CORPUS.glob("*.eml")}
