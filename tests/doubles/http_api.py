@@ -78,7 +78,6 @@ class ApiDouble:
         self.chances = ()
         self.always = FINE
         self.requests = 0
-        self.look_ups = 0
         self.mails = []
         self.credits = None
         self.disabled_domains = set()
@@ -243,7 +242,6 @@ class ApiDouble:
 
     async def looked_up(self, request, answer):
         """A look-up's way in and out; `answer` is a coroutine function that gives it."""
-        self.look_ups += 1
         fault = self.look_up_faults.popleft() if self.look_up_faults else FINE
         if fault.cut:
             return _reset(request)
