@@ -44,6 +44,9 @@ class ReceiverConfig:
     slow_s: tuple[float, float] = (2.0, 6.0)
     #: share of messages that are taken and never answered
     silent_share: float = 0.0
+    #: shares of recipients that are refused, for now and for good
+    defer_share: float = 0.0
+    reject_share: float = 0.0
     size_limit: int = 26_214_400
     extensions: tuple[str, ...] = ("PIPELINING", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES")
     seed: int = 0
@@ -98,6 +101,14 @@ class Receiver:
             return None
         slow = config.slow_share and self.random.random() < config.slow_share
         return self.random.uniform(*(config.slow_s if slow else config.latency_s))
+
+    def refusal(self) -> bytes:
+        """Draw what a recipient is refused with; b"" for most."""
+        config = self.config
+        drawn = self.random.random() if config.defer_share or config.reject_share else 1.0
+        if drawn < config.reject_share:
+            return b"550 5.1.1 no such user\r\n"
+        return b"450 4.2.1 mailbox busy, try again\r\n" if drawn < config.reject_share + config.defer_share else b""
 
 
 class _Session(asyncio.Protocol):
@@ -233,6 +244,8 @@ class _Session(asyncio.Protocol):
             self._say(b"503 5.5.1 MAIL first\r\n")
         elif len(self._recipients) >= 100:  # noqa: PLR2004 - RFC 5321's minimum
             self._say(b"452 4.5.3 too many recipients\r\n")
+        elif refusal := self._receiver.refusal():
+            self._say(refusal)
         else:
             self._recipients.append(path.group(1))
             self._say(b"250 2.1.5 Ok\r\n")
@@ -272,10 +285,13 @@ def _arguments(arguments: Sequence[str] | None) -> ReceiverConfig:
     parser.add_argument("--slow-share", type=float, default=0.0)
     parser.add_argument("--slow-s", type=_span, default=(2.0, 6.0), metavar="LOW,HIGH")
     parser.add_argument("--silent-share", type=float, default=0.0, help="taken, but never answered")
+    parser.add_argument("--defer-share", type=float, default=0.0, help="recipients refused for now")
+    parser.add_argument("--reject-share", type=float, default=0.0, help="recipients refused for good")
     given = parser.parse_args(arguments)
     low, high = given.latency_ms
     answers = {"slow_share": given.slow_share, "slow_s": given.slow_s, "silent_share": given.silent_share}
-    return ReceiverConfig(given.log, given.host, given.port, (low / 1000, high / 1000), **answers)
+    refusals = {"defer_share": given.defer_share, "reject_share": given.reject_share}
+    return ReceiverConfig(given.log, given.host, given.port, (low / 1000, high / 1000), **answers, **refusals)
 
 
 async def _serve(config: ReceiverConfig) -> None:

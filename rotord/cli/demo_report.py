@@ -28,6 +28,8 @@ def show(report: Report, config: Path) -> None:
     statuses = Counter(row["status"] for row in report.audit.rows)
     _show_clients(report, statuses)
     _show_providers(report)
+    for number, sentence in enumerate(_failover(report)):
+        print(sentence if number else f"\n{sentence}")
     print("\nThe fullest hour: what came nearest to its limit, by the receivers' own logs\n")
     columns = ["limit of", "name", "used", "limit", "%"]
     print_table(columns, [[use.level, use.name, use.used, use.limit, round(100 * use.share)] for use in worst(report.uses)], indent="  ")
@@ -45,6 +47,7 @@ def document(report: Report) -> dict[str, Any]:
         "drain_seconds": round(report.drain_s, 3),
         "clients": _clients(report),
         "providers": _providers(report),
+        "outage": _outage(report),
         "uses": [{"level": use.level, "name": use.name, "used": use.used, "limit": use.limit} for use in report.uses],
         "faults": [{"message": fault.message, "what": fault.what, "why": report.whys.get(fault.message)} for fault in report.audit.faults],
     }
@@ -71,9 +74,9 @@ def _show_clients(report: Report, statuses: Counter[str]) -> None:
 def _show_providers(report: Report) -> None:
     print("\nBy provider. p50, p99: ms from begin to answer.\n")
     print_table(
-        ["provider", "accepted", "refused for now", "for good", "p50", "p99"],
+        ["provider", "accepted", "refused for now", "for good", "not sent", "p50", "p99"],
         [
-            [line["provider"], line["accepted"], line["deferred"], line["rejected"], line["p50_ms"], line["p99_ms"]]
+            [line[column] for column in ("provider", "accepted", "deferred", "rejected", "not_sent", "p50_ms", "p99_ms")]
             for line in _providers(report)
         ],
         indent="  ",
@@ -153,6 +156,37 @@ def _providers(report: Report) -> list[dict[str, Any]]:
         counts = {outcome: outcomes[outcome] for outcome in ("accepted", "deferred", "rejected", "not_sent", "uncertain")}
         lines.append({"provider": provider, **counts, "p50_ms": p50, "p99_ms": p99})
     return lines
+
+
+def _outage(report: Report) -> dict[str, Any] | None:
+    """What the receivers' logs say of the time in which one of them was away."""
+    outage = report.outage
+    if outage.left_at is None or outage.back_at is None:
+        return None
+    meanwhile = Counter(d.provider for d in report.audit.deliveries if outage.left_at <= d.at < outage.back_at)
+    again = min((d.at for d in report.audit.deliveries if d.provider == outage.provider and d.at >= outage.back_at), default=None)
+    return {
+        "provider": outage.provider,
+        "seconds": round(outage.back_at - outage.left_at, 3),
+        "waiting": outage.waiting,
+        "meanwhile": dict(meanwhile),
+        "again_after_seconds": None if again is None else round(again - outage.back_at, 3),
+    }
+
+
+def _failover(report: Report) -> Iterable[str]:
+    told = _outage(report)
+    if told is None:
+        return
+    others = {name: count for name, count in sorted(told["meanwhile"].items()) if name != told["provider"]}
+    took = " and ".join(f"{name} {count:,}" for name, count in others.items()) or "nobody any"
+    yield f"Failover. {told['provider']} was away for {told['seconds']:.1f} s, with {told['waiting']:,} messages waiting."
+    last = told["meanwhile"].get(told["provider"], 0)
+    again, after_s = "It had no mail after that", told["again_after_seconds"]
+    if after_s is not None:
+        again = f"Its first message after that came {after_s:.1f} s after its return"
+    yield f"Meanwhile {took}; {told['provider']} {last:,}, on connections it still had."
+    yield f"{again}."
 
 
 def _waits(rows: Iterable[Any]) -> list[float]:

@@ -1,6 +1,6 @@
 """The receivers' logs against the outbox: each sent message exactly once at exactly one receiver, nothing else anywhere.
 
-A log line names its row by what travelled with the message (the header X-Row, the sandbox's envelope), so a wrong ledger
+A log line names its row by what travelled with the message (the header X-Row), so a wrong ledger
 cannot hide a wrong delivery. The daemon must have ended.
 """
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from rotord.demo.place import SLOTS
 from rotord.demo.rows import Fate
 
 if TYPE_CHECKING:
@@ -72,10 +73,10 @@ async def audit(conn: Connection, place: Place, fates: Mapping[str, Fate]) -> Au
     """Read both sides and compare. `fates` are what was asked for, by idempotency key."""
     rows = await conn.fetch(OUTCOMES)
     attempts = await conn.fetch(ATTEMPTS)
-    key_of = {row["id"]: row["key"] for row in rows}
     deliveries = [
-        *(Delivery(line["row"], line["at"], line["from"], ",".join(line["rcpt"]), "relay") for line in _lines(place.relay_truth)),
-        *(Delivery(key_of[line["outbox"]], line["at"], line["from"], line["rcpt"], "sandbox") for line in _lines(place.sandbox_truth)),
+        Delivery(line["row"], line["at"], line["from"], ",".join(line["rcpt"]), provider)
+        for provider in SLOTS
+        for line in _lines(place.truth(provider))
     ]
     return Audit(rows, attempts, deliveries, judge(rows, deliveries, fates))
 

@@ -1,4 +1,4 @@
-"""The demo's processes: `python -m rotord.receiver` and `rotord run`.
+"""The demo's processes: `python -m rotord.receiver`, `python -m rotord.demo.api_receiver` and `rotord run`.
 
 Ctrl-C is the demo's alone (each has a session of its own), and it ends them in order. If the demo itself is killed, the
 kernel kills them.
@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Final
 
 from rotord.embedded.account import succeeds
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 END_S: Final = 10.0
 # Python with all imports on a busy, small machine.
 START_S: Final = 60.0
-#: as the embedded server's own (rotord.embedded.account), but without a farewell: these two are made to be killed
+#: as the embedded server's own (rotord.embedded.account), but without a farewell: these are made to be killed
 _DIES_WITH_US: Final = ("setpriv", "--pdeathsig", "KILL", "--")
 _TAIL_BYTES: Final = 2000
 
@@ -39,20 +40,54 @@ class PlaceError(DemoError):
 
 @asynccontextmanager
 async def receiver(truth: Path) -> AsyncIterator[int]:
-    """Run the SMTP server, whose port this gives: most answers after 20 to 120 ms, one in a hundred after 1 to 2 s."""
-    manner = ("--latency-ms", "20,120", "--slow-share", "0.01", "--slow-s", "1,2")
-    words = (sys.executable, "-m", "rotord.receiver", "--log", str(truth), *manner)
+    """Run the SMTP server, whose port this gives: most answers after 20 to 120 ms, one in a hundred after 1 to 2 s; some are no."""
+    manner = ("--latency-ms", "20,120", "--slow-share", "0.01", "--slow-s", "1,2", "--defer-share", "0.03", "--reject-share", "0.01")
+    async with _listening((sys.executable, "-m", "rotord.receiver", "--log", str(truth), *manner)) as (_, port):
+        yield port
+
+
+@asynccontextmanager
+async def api(kind: str, key: str, truth: Path, latency_ms: str) -> AsyncIterator[Api]:
+    """Run the double of a provider's API."""
+    manner = ("--kind", kind, "--key", key, "--latency-ms", latency_ms)
+    async with _listening((sys.executable, "-m", "rotord.demo.api_receiver", "--log", str(truth), *manner)) as (process, port):
+        yield Api(process, port)
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """A provider's double, which may be sent away."""
+
+    process: asyncio.subprocess.Process
+    port: int
+
+    def leave(self) -> None:
+        """Refuse connections from now on."""
+        self._signal(signal.SIGUSR1)
+
+    def return_(self) -> None:
+        """Take them again."""
+        self._signal(signal.SIGUSR2)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(number)
+
+
+@asynccontextmanager
+async def _listening(words: tuple[str, ...]) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
     async with _child(words, {}, asyncio.subprocess.PIPE, None) as process:
         if process.stdout is None:
-            raise DemoError("the SMTP server has no output")
+            raise DemoError("a local receiver has no output")
         try:
             async with asyncio.timeout(START_S):
                 line = await process.stdout.readline()
         except TimeoutError:
             line = b""
         if not line.strip().isdigit():
-            raise DemoError(f"the local SMTP server does not start: try {' '.join(words)}")
-        yield int(line)
+            raise DemoError(f"a local receiver does not start: try {' '.join(words)}")
+        yield process, int(line)
 
 
 @asynccontextmanager

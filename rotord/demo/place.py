@@ -4,27 +4,30 @@ rotord-demo      the mark that says it is a demo's
 rotord.toml      what the daemon and the commands afterwards run with
 postgres/        the embedded server; kept, which is why a second demo starts in seconds
 daemon.log       what the daemon of the last run said
-receiver.jsonl   what the SMTP server of the last run took; sandbox/sandbox/truth.jsonl is the sandbox's
+NAME.jsonl       what the receiver of that name took in the last run: relay, mailgun, sendgrid
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from rotord.demo.children import PlaceError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 _MARK: Final = "Made by `rotord demo`, which empties this directory's database at every start. Remove the directory when you like.\n"
 
-#: The relay's connections and the sandbox's places: together what can be on the wire at once.
-RELAY_SLOTS: Final = 32
-SANDBOX_SLOTS: Final = 24
-#: Written by rotord demo; the shares make a few messages be refused, for now and for good, so that there is something to see.
+#: The relay's connections and the APIs' requests: together what can be on the wire at once. Mailgun goes away: as few as the breaker
+#: takes for chance at one moment, for its pause of 30 s would be longer than the demo.
+SLOTS: Final[Mapping[str, int]] = MappingProxyType({"relay": 24, "mailgun": 2, "sendgrid": 16})
+PER_HOUR: Final[Mapping[str, int]] = MappingProxyType({"relay": 20_000, "mailgun": 10_000, "sendgrid": 10_000})
+#: it opens nothing but the demo's own doubles
+API_KEY: Final = "key-of-the-demo"
 _CONFIG: Final = """\
 # Written anew by every `rotord demo`. Nothing here leaves this machine.
 [database]
@@ -39,17 +42,23 @@ retry_first_seconds = 1
 [providers.relay]
 kind = "smtp"
 host = "127.0.0.1"
-port = {port}
+port = {ports[relay]}
 tls = "none"
-connections = {relay_slots}
+connections = {slots[relay]}
 hello_name = "rotord-demo.example"
-per_hour = 20000
-[providers.sandbox]
-kind = "sandbox"
-max_in_flight = {sandbox_slots}
-latency_ms = [20, 120]
-outcomes = {{ deferred = 0.02, rejected = 0.004 }}
-per_hour = 10000
+per_hour = {per_hour[relay]}
+[providers.mailgun]
+kind = "mailgun"
+base_url = "http://127.0.0.1:{ports[mailgun]}"
+api_key = "{key}"
+max_in_flight = {slots[mailgun]}
+per_hour = {per_hour[mailgun]}
+[providers.sendgrid]
+kind = "sendgrid"
+base_url = "http://127.0.0.1:{ports[sendgrid]}"
+api_key = "{key}"
+max_in_flight = {slots[sendgrid]}
+per_hour = {per_hour[sendgrid]}
 [log]
 format = "console"
 """
@@ -71,15 +80,9 @@ class Place:
         """What the daemon says."""
         return self.directory / "daemon.log"
 
-    @property
-    def relay_truth(self) -> Path:
-        """What the SMTP server took."""
-        return self.directory / "receiver.jsonl"
-
-    @property
-    def sandbox_truth(self) -> Path:
-        """What the sandbox took."""
-        return self.directory / "sandbox" / "sandbox" / "truth.jsonl"
+    def truth(self, provider: str) -> Path:
+        """What the receiver of that name took."""
+        return self.directory / f"{provider}.jsonl"
 
     def claim(self) -> bool:
         """Make the directory or recognise it as a demo's; True if a database is kept in it. PlaceError if it is anything else's."""
@@ -99,12 +102,11 @@ class Place:
 
     def clear(self) -> None:
         """Remove what the last run's receivers and daemon wrote; only once the embedded server's lock is held."""
-        shutil.rmtree(self.directory / "sandbox", ignore_errors=True)
-        for log in (self.relay_truth, self.daemon_log):
+        for log in (*map(self.truth, SLOTS), self.daemon_log):
             log.unlink(missing_ok=True)
 
-    def configure(self, port: int) -> None:
-        """Write the configuration; `port` is the SMTP server's."""
+    def configure(self, ports: Mapping[str, int]) -> None:
+        """Write the configuration; `ports` are the receivers'."""
         # a JSON string is a TOML string, if what is beyond ASCII stays as it is
         state = json.dumps(str(self.directory), ensure_ascii=False)
-        self.config.write_text(_CONFIG.format(state=state, port=port, relay_slots=RELAY_SLOTS, sandbox_slots=SANDBOX_SLOTS), "utf-8")
+        self.config.write_text(_CONFIG.format(state=state, ports=ports, slots=SLOTS, per_hour=PER_HOUR, key=API_KEY), "utf-8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 import asyncpg
@@ -13,7 +13,8 @@ from rotord.db import explain, migrate
 from rotord.db.connect import open_connection
 from rotord.demo import audit, children, usage
 from rotord.demo.children import DemoError
-from rotord.demo.place import RELAY_SLOTS, SANDBOX_SLOTS
+from rotord.demo.outage import Outage
+from rotord.demo.place import API_KEY, PER_HOUR, SLOTS
 from rotord.demo.rows import DemoRow, Fate, Script, script
 from rotord.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from rotord.fleet import apply, read
@@ -38,7 +39,9 @@ _POLL_S: Final = 0.05
 _ROWS_AT_ONCE: Final = 500
 #: that many unaccounted messages are explained; one asks the database for a second
 EXPLAINED: Final = 10
-_PROVIDER_LIMITS: Final[Mapping[str, int]] = {"relay": 20_000, "sandbox": 10_000}  # as place.py writes them
+#: by which its domains go, in turn: every one has a way out while one provider is away
+_WAYS: Final = (("mailgun", "relay"), ("sendgrid", "mailgun"), ("relay", "sendgrid"), ("mailgun", "sendgrid", "relay"))
+_AWAY: Final = "mailgun"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class Report:
     uses: list[usage.Use]
     drain_s: float
     whys: Mapping[int, str]
+    outage: Outage
 
     @property
     def is_accounted_for(self) -> bool:
@@ -82,7 +86,7 @@ class Screen(Protocol):
 async def play(place: Place, fleet_file: Path, count: int, screen: Screen, log: FilteringBoundLogger) -> Report:
     """Send `count` messages, and judge. DemoError, FleetError, EmbeddedPostgresError and what the database raises end it early."""
     loop = asyncio.get_running_loop()
-    fleet = read(fleet_file)
+    fleet = _dealt(read(fleet_file))
     is_kept = place.claim()
     async with AsyncExitStack() as stack:
         began = loop.time()
@@ -95,13 +99,17 @@ async def play(place: Place, fleet_file: Path, count: int, screen: Screen, log: 
         kept = "kept from the last demo, emptied" if is_kept else "new; the next demo finds it made"
         screen.step("database", f"PostgreSQL {version}, up in {loop.time() - began:.1f} s ({kept})")
         await _prepare(conn, fleet, screen)
-        port = await stack.enter_async_context(children.receiver(place.relay_truth))
-        place.configure(port)
-        screen.step("relay", f"SMTP on 127.0.0.1:{port}, answers after 20-120 ms, 1 % after 1-2 s")
-        screen.step("sandbox", "files, answers after 20-120 ms, refuses 2 % for now, 0.4 % for good")
+        port = await stack.enter_async_context(children.receiver(place.truth("relay")))
+        screen.step("relay", f"SMTP on 127.0.0.1:{port}, refuses 3 % for now and 1 % for good, 1 % take 1-2 s")
+        apis = {}
+        for kind, latency_ms in (("mailgun", "5,20"), ("sendgrid", "20,120")):
+            apis[kind] = await stack.enter_async_context(children.api(kind, API_KEY, place.truth(kind), latency_ms))
+            screen.step(kind, f"its API on 127.0.0.1:{apis[kind].port}, answers after {latency_ms.replace(',', '-')} ms")
+        place.configure({"relay": port, **{name: double.port for name, double in apis.items()}})
         began = loop.time()
         async with children.daemon(place.config, url, place.daemon_log) as process:
-            stage = _Stage(conn, url, place, process, screen)
+            outage = Outage(_AWAY, apis[_AWAY], screen.step)
+            stage = _Stage(conn, url, place, process, screen, outage)
             began = loop.time()
             await stage.wait_for_leader()
             screen.step("daemon", f"rotord run, process {process.pid}, leads after {loop.time() - began:.1f} s")
@@ -115,11 +123,11 @@ async def play(place: Place, fleet_file: Path, count: int, screen: Screen, log: 
                     f"the daemon ended with exit code {code}, its log {place.daemon_log} says:\n{children.tail(place.daemon_log)}"
                 )
         found = await audit.audit(conn, place, {row.key: row.fate for row in written.rows})
-        uses = usage.uses(fleet, _PROVIDER_LIMITS, ((d.at, d.sender, d.provider) for d in found.deliveries))
+        uses = usage.uses(fleet, PER_HOUR, ((d.at, d.sender, d.provider) for d in found.deliveries))
         for fault in found.faults[:EXPLAINED]:
             if fault.message and fault.message not in whys:
                 whys[fault.message] = await children.explain(place.config, url, fault.message)
-        return Report(found, uses, drain_s, whys)
+        return Report(found, uses, drain_s, whys, outage)
 
 
 async def _drain(stage: _Stage, written: Script) -> float:
@@ -134,8 +142,16 @@ async def _drain(stage: _Stage, written: Script) -> float:
         await stage.watch(total, len(rotating), began)
     await _insert(stage.conn, rotating)
     stage.screen.step("outbox", f"{len(rotating):,} rows more, whose senders rotate")
+    stage.outage.arm(len(rotating))
     await stage.watch(total, 0, began)
+    stage.outage.end()
     return loop.time() - began
+
+
+def _dealt(fleet: FleetFile) -> FleetFile:
+    """The example's domains name the two providers of its configuration; the demo has others."""
+    domains = [replace(domain, providers=_WAYS[number % len(_WAYS)]) for number, domain in enumerate(fleet.domains)]
+    return replace(fleet, domains=type(fleet.domains)(domains))
 
 
 async def _prepare(conn: asyncpg.Connection, fleet: FleetFile, screen: Screen) -> None:
@@ -209,6 +225,7 @@ class _Stage:
     place: Place
     process: asyncio.subprocess.Process
     screen: Screen
+    outage: Outage
 
     async def wait_for_leader(self) -> None:
         try:
@@ -233,7 +250,8 @@ class _Stage:
             now = loop.time()
             if live + to_come != left:
                 left, moved_at = live + to_come, now
-            slots = RELAY_SLOTS + SANDBOX_SLOTS
+            slots = sum(SLOTS.values())
+            self.outage.look(live)
             self.screen.progress(Progress(total, counts["sent"], left, counts["uncertain"], counts["sending"], slots, now - began))
             if live == 0 or now - began > DRAIN_S or now - moved_at > STANDSTILL_S:
                 return
