@@ -6,20 +6,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
 import structlog
 
-from rotord.db import migrate, pulse, unsubscribe
+from rotord.db import migrate, posts, pulse, unsubscribe
 from rotord.db.connect import open_pool, transient
+from rotord.post_box import PostBox
 from rotord.web.cached import Cached
 from rotord.web.health import HealthRoutes, LoopLag
 from rotord.web.listener import Listener
 from rotord.web.metrics import Counters, MetricsRoute
 from rotord.web.ports import Addressee, Depth, Pulse, Slots, Source, UnavailableError
 from rotord.web.unsubscribe import UnsubscribeRoute
+from rotord.web.webhooks import WebhookRoute
 
 if TYPE_CHECKING:
     import socket
@@ -27,10 +30,11 @@ if TYPE_CHECKING:
 
     from rotord.providers.base import Provider
     from rotord.web.listener import Routes
+    from rotord.web.webhooks import Source as PostSource
 
 _log = structlog.get_logger(__name__)
 #: connections of its own, so that the lease is renewed however many ask; two stored 170 unsubscribes a second (2 busy cores, fsync on)
-CONNECTIONS: Final = 2
+CONNECTIONS: Final = 3  # one of them is the post box's
 #: for a commit with its wait for a connection: a mailbox provider waits longer than that
 ANSWER_S: Final = 10.0
 #: who asks whether we are ready seldom waits longer
@@ -43,18 +47,25 @@ DEPTH_KEPT_S: Final = 10.0
 class HttpSide:
     """One for the process: a bound socket and what answers on it. One task runs `run`."""
 
-    def __init__(self, bound: socket.socket, counters: Counters, providers: Mapping[str, Provider]) -> None:
+    def __init__(
+        self, bound: socket.socket, counters: Counters, providers: Mapping[str, Provider], posting: Mapping[str, PostSource] | None = None
+    ) -> None:
         self._bound = bound
         self._counters = counters
         self._providers = providers
+        self._posting = posting or {}
 
     async def run(self, url: str, key: bytes, leads: Callable[[], bool]) -> None:
         """Answer until cancelled. `key` makes and verifies unsubscribe links; `leads` says whether this node leads."""
         lag = LoopLag(asyncio.get_running_loop().time)
         async with await open_pool(url, min_size=0, max_size=CONNECTIONS, application_name="rotord-http") as pool:
-            routes = self._routes(WebData(pool, self._counters.database_failed), key, lag, leads)
+            data = WebData(pool, self._counters.database_failed)
+            box = PostBox(pool, data.lost)
+            webhooks = WebhookRoute(self._posting, box.put, self._counters.posted, time.time, asyncio.get_running_loop().time)
+            routes = {**self._routes(data, key, lag, leads), "/webhooks/": webhooks.methods}
             async with asyncio.TaskGroup() as group:
                 group.create_task(lag.run(), name="loop-lag")
+                group.create_task(box.run(), name="post-box")
                 group.create_task(Listener(self._bound, routes, self._counters.answered).run(), name="listener")
 
     def _routes(self, data: WebData, key: bytes, lag: LoopLag, leads: Callable[[], bool]) -> Routes:
@@ -103,7 +114,7 @@ class WebData:
         """See db.pulse."""
         with self._answering("depth"):
             async with asyncio.timeout(ANSWER_S):
-                return Depth(*await pulse.depth(self._pool))
+                return Depth(*await pulse.depth(self._pool), *await posts.standing(self._pool))
 
     async def pulse(self) -> Pulse:
         """Say how the database stands; whatever keeps it from answering, it is not there."""
@@ -115,6 +126,11 @@ class WebData:
             _log.debug("database_unavailable", during="pulse", error=repr(error))
             return Pulse(database=False)
         return Pulse(database=True, schema=state.standing.value, usable=state.usable, epoch=epoch)
+
+    def lost(self, error: Exception) -> None:
+        """Note a commit of posts that did not come about."""
+        self._failed()
+        _log.warning("database_unavailable", during="store posts", error=repr(error))
 
     @contextmanager
     def _answering(self, what: str) -> Iterator[None]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from rotord.core.model import ProviderLimits
+    from rotord.engine.ingester import Ingester
     from rotord.engine.leadership import Lease
     from rotord.engine.preparation import Preparation
     from rotord.engine.store import Store
@@ -64,7 +65,9 @@ class Terms:
         preparation: Preparation,
         config: TermConfig,
         monotonic: Callable[[], float],
+        ingester: Ingester | None = None,
     ) -> None:
+        self._ingester = ingester
         self._store = store
         self._providers = providers
         self._preparation = preparation
@@ -101,6 +104,8 @@ class Terms:
                 services.create_task(maintenance.run(ended), name="maintenance")
                 services.create_task(reconciler.run(ended), name="reconciler")
                 services.create_task(_end_on(stop, lease, ended, _Ending(ending, dispatcher, parts.flights)), name="end-of-term")
+                if self._ingester is not None:
+                    services.create_task(self._ingester.run(lease.term, ended), name="ingester")
                 await self._fly(dispatcher, parts, ending)
                 if dispatcher.fenced:
                     lease.lost.set()

@@ -38,6 +38,7 @@ class Counters:
         self._messages: Tally[tuple[str, str, str]] = Tally()
         self._unsubscribes: Tally[tuple[str]] = Tally()
         self._requests: Tally[tuple[str, str]] = Tally()
+        self._posts: Tally[tuple[str, str]] = Tally()
         self._database_errors = 0
 
     def landed(self, client: str, provider: str, outcome: Outcome) -> None:
@@ -57,6 +58,10 @@ class Counters:
         """A request was answered; `route` is "" for one that came to none."""
         self._requests[route, str(status)] += 1
 
+    def posted(self, provider: str, outcome: str) -> None:
+        """A provider's post was answered: stored, known, or why not."""
+        self._posts[provider, outcome] += 1
+
     def database_failed(self) -> None:
         """The listener's question went unanswered."""
         self._database_errors += 1
@@ -71,6 +76,7 @@ class Counters:
         )
         yield _counted("rotord_unsubscribes", "Unsubscribe posts that were acted on", ("source",), self._unsubscribes)
         yield _counted("rotord_http_requests", "Requests answered", ("route", "status"), self._requests)
+        yield _counted("rotord_webhook_posts", "Posts of providers, by what became of them", ("provider", "outcome"), self._posts)
         yield CounterMetricFamily(
             "rotord_http_database_errors", "Questions of the HTTP listener that the database did not answer", value=self._database_errors
         )
@@ -127,6 +133,8 @@ class MetricsRoute:
             yield GaugeMetricFamily(
                 "rotord_queue_oldest_due_seconds", "How long the oldest ready message has been due", value=depth.oldest_due_s
             )
+            yield GaugeMetricFamily("rotord_webhook_unfolded_posts", "Stored posts that wait to be folded", value=depth.unfolded_posts)
+            yield GaugeMetricFamily("rotord_webhook_fold_lag_seconds", "How long the oldest of them has waited", value=depth.fold_lag_s)
 
     def _of_providers(self) -> Iterator[Metric]:
         up = GaugeMetricFamily("rotord_provider_up", "1 while it can be reached; missing until it was tried", labels=["provider"])

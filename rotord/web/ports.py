@@ -43,6 +43,8 @@ class Depth:
 
     states: Mapping[str, int]
     oldest_due_s: float
+    unfolded_posts: int = 0
+    fold_lag_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,28 @@ class Slots:
     capacity: int
 
 
+class Stored(StrEnum):
+    """What became of a verified post; FORGED: its token was taken by another body."""
+
+    STORED = "stored"
+    KNOWN = "known"
+    FORGED = "forged"
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A verified post of a provider, as it came. `token` is taken once; `digest` tells the same post again from another one under it."""
+
+    provider: str
+    route: str
+    token: str
+    digest: bytes
+    content_type: str
+    body: bytes
+
+
+#: Committed when it returns. Raises UnavailableError.
+StorePost: TypeAlias = Callable[[Post], Awaitable[Stored]]
 #: The row a link names, or None. Raises UnavailableError.
 FindAddressee: TypeAlias = Callable[[int], Awaitable[Addressee | None]]
 #: Suppresses the row's recipient for its client, committed when it returns; None when there is no such row. Raises UnavailableError.

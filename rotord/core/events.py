@@ -1,0 +1,147 @@
+"""What happened to a message after it was taken: the one shape that every provider's posts, bounces and replies are brought to.
+
+Events come late, twice and in any order. So an event carries a natural key by which the same one is known again, and a message's
+`delivery` moves by rank, never by arrival.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import blake2b
+from typing import Final, NamedTuple, assert_never
+
+
+class EventKind(StrEnum):
+    """What happened. `bounced`, `dropped` (its provider did not even try) and `complained` are the end of a message."""
+
+    ACCEPTED = "accepted"
+    DELIVERED = "delivered"
+    DEFERRED = "deferred"
+    BOUNCED = "bounced"
+    DROPPED = "dropped"
+    COMPLAINED = "complained"
+    UNSUBSCRIBED = "unsubscribed"
+    OPENED = "opened"
+    CLICKED = "clicked"
+    REPLIED = "replied"
+
+
+class Delivery(StrEnum):
+    """What is known of a sent message's delivery; the later in `RANKS` the stronger."""
+
+    DEFERRED = "deferred"
+    DELIVERED = "delivered"
+    BOUNCED = "bounced"
+    COMPLAINED = "complained"
+
+
+#: a delayed bounce undoes a delivery, a complaint comes from an inbox; what is deferred may still be delivered
+RANKS: Final = (Delivery.DEFERRED, Delivery.DELIVERED, Delivery.BOUNCED, Delivery.COMPLAINED)
+
+
+class Reason(StrEnum):
+    """Why a recipient gets no more mail (the reasons of rotord.suppressions that an event can bring)."""
+
+    HARD_BOUNCE = "hard_bounce"
+    COMPLAINT = "complaint"
+    UNSUBSCRIBE = "unsubscribe"
+
+
+#: a provider's words are kept up to so many characters
+REASON_LENGTH: Final = 500
+_ADDRESS_LENGTH: Final = 320
+_ID_LENGTH: Final = 998
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One happening. `recipient` lower case; `occurred_at` on the provider's clock, seconds since 1970.
+
+    `key` tells events of one provider and time apart and is the same whenever this one is told again. What it is about: `attempt_id`
+    (what we sent along), else `message_id` (the header, without angle brackets). `suppresses`: why its recipient gets no more of this
+    client's mail; the parser decides, since the same kind may be for now (a full mailbox) or for good.
+    """
+
+    kind: EventKind
+    occurred_at: float
+    recipient: str
+    key: bytes
+    reason: str = ""
+    attempt_id: int | None = None
+    message_id: str = ""
+    provider_message_id: str = ""
+    suppresses: Reason | None = None
+
+
+class Parsed(NamedTuple):
+    """What a post held: events, and the names of those that no table knows (they stay in the stored post)."""
+
+    events: list[Event]
+    unknown: list[str]
+
+
+class RefusedDataError(Exception):
+    """The database does not take what a post says."""
+
+
+def natural_key(*parts: object) -> bytes:
+    """16 bytes from what makes an event this one and no other; the parts cannot run into each other."""
+    return blake2b("\x1f".join(str(part).replace("\x1f", " ") for part in parts).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def words(text: object, longest: int = REASON_LENGTH) -> str:
+    """Text as it may be stored and shown in a line: no NUL, no control character, no half of a pair, cut."""
+    line = "".join(c if c.isprintable() else " " for c in str(text)[: 2 * longest])
+    return " ".join(line.encode("utf-8", "replace").decode().split())[:longest]
+
+
+def mailbox(text: object) -> str:
+    """Lower-case an address as it came, `Name <a@b>` too; "" for what is none."""
+    line = words(text, _ADDRESS_LENGTH) if isinstance(text, str) else ""
+    if line.endswith(">"):
+        line = line.rpartition("<")[2][:-1]
+    local, at, domain = line.rpartition("@")
+    return line.lower() if at and local and domain and " " not in line else ""
+
+
+def bare_id(text: object) -> str:
+    """Take a Message-ID's angle brackets off."""
+    return words(text, _ID_LENGTH).strip("<> ") if isinstance(text, str) else ""
+
+
+def attempt(text: object) -> int | None:
+    """Read back the attempt's id that went along; None for anything else."""
+    line = str(text)
+    return int(line) if isinstance(text, str | int) and line.isascii() and line.isdigit() and 0 < int(line[:20]) < 2**63 else None
+
+
+def delivery(kind: EventKind) -> Delivery | None:
+    """What an event says about delivery; None when it says nothing. What was opened was delivered, but its own event says so."""
+    match kind:
+        case EventKind.DEFERRED:
+            return Delivery.DEFERRED
+        case EventKind.DELIVERED:
+            return Delivery.DELIVERED
+        case EventKind.BOUNCED | EventKind.DROPPED:
+            return Delivery.BOUNCED
+        case EventKind.COMPLAINED:
+            return Delivery.COMPLAINED
+        case EventKind.ACCEPTED | EventKind.UNSUBSCRIBED | EventKind.OPENED | EventKind.CLICKED | EventKind.REPLIED:
+            return None
+        case _:
+            assert_never(kind)
+
+
+def rank(kind: EventKind) -> int:
+    """How strong a kind's word on delivery is; 0 when it has none. A message's delivery only moves to a higher one."""
+    word = delivery(kind)
+    return 0 if word is None else RANKS.index(word) + 1
+
+
+#: what a kind suppresses unless its provider says that it is for now
+SUPPRESSES: Final = {
+    EventKind.BOUNCED: Reason.HARD_BOUNCE,
+    EventKind.COMPLAINED: Reason.COMPLAINT,
+    EventKind.UNSUBSCRIBED: Reason.UNSUBSCRIBE,
+}

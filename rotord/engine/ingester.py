@@ -1,0 +1,127 @@
+"""The leader's folder: stored posts become events, events settle and move messages. It runs for a term and owns nothing.
+
+A post that cannot be read is marked and stays stored: `rotord events replay` has it folded again. What the database refuses for its data
+is folded alone, so that one post cannot stop the others.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import structlog
+
+from rotord.core.events import RefusedDataError
+from rotord.core.rendering import RenderError, message_id
+from rotord.db.events import Folded, Told
+from rotord.engine.retry import until_done
+from rotord.engine.waiting import wait
+from rotord.webhooks.base import UnreadableError
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Mapping, Sequence
+
+    from rotord.core.events import Event
+    from rotord.core.records import Term
+    from rotord.webhooks.base import Parse
+
+_log = structlog.get_logger(__name__)
+#: how long an event may lie before it is folded while nothing else is to do
+POLL_S: Final = 0.5
+POSTS: Final = 200
+#: of bodies at once; SendGrid's greatest is 768 kB, about 1,500 events
+SIZE: Final = 1_000_000
+TIDY_S: Final = 3600.0
+_OURS: Final = re.compile(r"([1-9][0-9]{0,18})\.[0-9a-f]{24}@(.{1,255})")
+
+
+class EventStore(Protocol):
+    """See `rotord.db.event_store`."""
+
+    async def unfolded(self, limit: int, size: int) -> Sequence[Any]:
+        """Read posts: id, provider, route, content_type, body."""
+
+    async def fold(self, term: Term, told: Sequence[Told], posts: Sequence[Folded]) -> int | None:
+        """See db.events.fold. Raises RefusedDataError for data that the database does not take."""
+
+    async def apply(self, term: Term) -> tuple[int, int]:
+        """See db.events.apply."""
+
+    async def tidy(self) -> None:
+        """Make partitions, forget old posts."""
+
+
+class Ingester:
+    """`parsers` by (route, provider). One task runs `run` for each term."""
+
+    def __init__(self, store: EventStore, parsers: Mapping[tuple[str, str], Parse]) -> None:
+        self._store = store
+        self._parsers = parsers
+
+    async def run(self, term: Term, stop: asyncio.Event) -> None:
+        """Fold until `stop`; a batch that was begun is finished."""
+        tidy_in = 0.0
+        while not stop.is_set():
+            if tidy_in <= 0.0:
+                await until_done(self._store.tidy, "tidy events")
+                tidy_in = TIDY_S
+            busy = await self.fold_some(term)
+            if not busy:
+                tidy_in -= POLL_S
+                await wait(stop, POLL_S)
+
+    async def fold_some(self, term: Term) -> bool:
+        """Fold a batch of posts and take the notes; False when there was nothing to fold."""
+        rows = await until_done(lambda: self._store.unfolded(POSTS, SIZE), "read posts")
+        if rows:
+            read = [self._read(row) for row in rows]
+            await self._fold(term, read)
+        looked_at, settled = await until_done(lambda: self._store.apply(term), "apply events")
+        if settled:
+            _log.info("uncertain_settled_by_events", count=settled)
+        return bool(rows)
+
+    async def _fold(self, term: Term, read: list[tuple[list[Told], Folded]]) -> None:
+        told = [one for events, _ in read for one in events]
+        posts = [post for _, post in read]
+        try:
+            fresh = await until_done(lambda: self._store.fold(term, told, posts), "fold")
+        except RefusedDataError as error:
+            if len(read) > 1:
+                middle = len(read) // 2
+                await self._fold(term, read[:middle])
+                await self._fold(term, read[middle:])
+                return
+            _log.warning("post_not_folded", post=posts[0].post, reason=str(error)[:200])
+            await until_done(lambda: self._store.fold(term, [], [posts[0]._replace(fault=str(error)[:500])]), "fold")
+            return
+        _log.debug("events_folded", posts=len(posts), events=len(told), fresh=fresh)
+
+    def _read(self, row: Any) -> tuple[list[Told], Folded]:
+        post, provider, route, content_type, body = row
+        parse = self._parsers.get((route, provider))
+        if parse is None:
+            return [], Folded(post, fault="no provider of that name is configured")
+        try:
+            parsed = parse(body, content_type)
+        except UnreadableError as error:
+            _log.warning("post_unreadable", provider=provider, post=post, reason=str(error))
+            return [], Folded(post, fault=str(error))
+        if parsed.unknown:
+            _log.warning("events_unknown", provider=provider, post=post, names=sorted(set(parsed.unknown))[:10], count=len(parsed.unknown))
+        known = [event for event in parsed.events if 0 <= event.occurred_at < 2**33]
+        return [Told(post, provider, event, claimed(event)) for event in known], Folded(post, parsed.unknown)
+
+
+def claimed(event: Event) -> int | None:
+    """Say which row an event's Message-ID names, if that is one of ours: delayed bounces come without the attempt."""
+    found = _OURS.fullmatch(event.message_id) if event.attempt_id is None else None
+    if found is None:
+        return None
+    outbox_id = int(found[1])
+    try:
+        is_ours = outbox_id < 2**63 and message_id(outbox_id, found[2]) == f"<{event.message_id}>"
+    except (RenderError, UnicodeError):
+        return None
+    return outbox_id if is_ours else None
