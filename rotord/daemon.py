@@ -23,16 +23,19 @@ from rotord.core.settling import RetryPolicy
 from rotord.core.unsubscribe import mailto, rehearsal_key, token
 from rotord.db import migrate
 from rotord.db.connect import open_connection, open_pool
+from rotord.db.event_store import PostgresEvents
 from rotord.db.keys import unsubscribe_key
 from rotord.db.notify import listen
 from rotord.db.store import PostgresStore
 from rotord.embedded import EmbeddedPostgres
 from rotord.engine.dispatcher import EngineConfig
+from rotord.engine.ingester import Ingester
 from rotord.engine.leadership import Leadership, Lease, LeaseConfig
 from rotord.engine.preparation import Preparation
 from rotord.engine.term import TermConfig, Terms
 from rotord.engine.waiting import wait
 from rotord.http_side import HttpSide
+from rotord.posting import parsers, sources
 from rotord.providers.http import ApiConfig
 from rotord.providers.look_up import HttpLookUp, LookUpConfig
 from rotord.providers.mailgun import mailgun
@@ -98,14 +101,18 @@ async def run(settings: Settings, *, started: Callable[[Node], Awaitable[None]] 
             stack.push_async_callback(look_up.close)
         store = PostgresStore(pool)
         counters = Counters(version("rotord"))
-        terms = Terms(store, providers, build_preparation(settings, key), _term_config(settings, hurry, counters, look_ups), loop.time)
+        posting_keys = {name: (one.kind, one.webhook_key.get_secret_value()) for name, one in settings.providers.items()}
+        ingester = Ingester(PostgresEvents(pool), parsers({name: kind for name, (kind, _) in posting_keys.items()}))
+        terms = Terms(
+            store, providers, build_preparation(settings, key), _term_config(settings, hurry, counters, look_ups), loop.time, ingester
+        )
         leadership = Leadership(store, _lease_config(settings), f"{socket.gethostname()}/{os.getpid()}", loop.time)
         wakers = {"rotord_outbox": terms.rows, "rotord_fleet": terms.fleet, "rotord_lease": leadership.wake.set}
         async with asyncio.TaskGroup() as services:
             tasks = [services.create_task(provider.run(), name=f"provider-{name}") for name, provider in providers.items()]
             tasks.append(services.create_task(listen(url, wakers), name="notifications"))
             tasks.append(services.create_task(_watch(systemd), name="watchdog"))
-            http = HttpSide(bound, counters, providers).run(url, key, lambda: leadership.is_leader)
+            http = HttpSide(bound, counters, providers, sources(posting_keys)).run(url, key, lambda: leadership.is_leader)
             tasks.append(services.create_task(http, name="http"))
             if embedded is not None:
                 tasks.append(services.create_task(embedded.supervise(), name="database"))

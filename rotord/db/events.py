@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import asyncpg
 
-from rotord.core.events import Event
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from rotord.core.events import Event
     from rotord.core.records import Term
     from rotord.db.executor import Executor
 
@@ -205,8 +204,9 @@ async def apply(db: Executor, term: Term) -> tuple[int, int]:
 
 
 MONTHS: Final = """
-SELECT to_char(m AT TIME ZONE 'UTC', '"events_"YYYY_MM'), m, (m AT TIME ZONE 'UTC' + interval '1 month') AT TIME ZONE 'UTC', to_regclass('rotord.' || to_char(m AT TIME ZONE 'UTC', '"events_"YYYY_MM')) IS NOT NULL
-FROM (SELECT (date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC') + make_interval(months => n)) AT TIME ZONE 'UTC' AS m
+SELECT to_char(m, '"events_"YYYY_MM') AS name, m AT TIME ZONE 'UTC' AS since, (m + interval '1 month') AT TIME ZONE 'UTC' AS until,
+       to_regclass('rotord.' || to_char(m, '"events_"YYYY_MM')) IS NOT NULL AS is_there
+FROM (SELECT date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC') + make_interval(months => n) AS m
       FROM generate_series(0, 1) AS n) AS months
 """
 

@@ -77,7 +77,7 @@ class Ingester:
         if rows:
             read = [self._read(row) for row in rows]
             await self._fold(term, read)
-        looked_at, settled = await until_done(lambda: self._store.apply(term), "apply events")
+        _, settled = await until_done(lambda: self._store.apply(term), "apply events")
         if settled:
             _log.info("uncertain_settled_by_events", count=settled)
         return bool(rows)
@@ -93,8 +93,9 @@ class Ingester:
                 await self._fold(term, read[:middle])
                 await self._fold(term, read[middle:])
                 return
-            _log.warning("post_not_folded", post=posts[0].post, reason=str(error)[:200])
-            await until_done(lambda: self._store.fold(term, [], [posts[0]._replace(fault=str(error)[:500])]), "fold")
+            fault = str(error)[:500]
+            _log.warning("post_not_folded", post=posts[0].post, reason=fault)
+            await until_done(lambda: self._store.fold(term, [], [posts[0]._replace(fault=fault)]), "fold")
             return
         _log.debug("events_folded", posts=len(posts), events=len(told), fresh=fresh)
 

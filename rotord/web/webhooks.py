@@ -1,12 +1,12 @@
 """`POST /webhooks/{provider}`: is it the provider's? Then it is stored, and only then answered 200; what it says is read later.
 
-    unknown provider        404
-    not its signature       the provider's own "do not come again" (406 at Mailgun), but only while others of it do verify:
-                            with a wrong key of ours every event would be lost for good. Until one verifies: 503, come again
-    stale, or its token
-    taken by another body   refused for good: the key is right, so nothing is lost
-    stored, or known        200
-    database away, too many 503
+unknown provider        404
+not its signature       the provider's own "do not come again" (406 at Mailgun), but only while others of it do verify:
+                        with a wrong key of ours every event would be lost for good. Until one verifies: 503, come again
+stale, or its token
+taken by another body   refused for good: the key is right, so nothing is lost
+stored, or known        200
+database away, too many 503
 """
 
 from __future__ import annotations

@@ -70,8 +70,8 @@ def parse(body: bytes, _content_type: str) -> Parsed:
     try:
         content = orjson.loads(body)
         data = content["event-data"]
-        name, recipient, at = data["event"], mailbox(data["recipient"]), float(data["timestamp"])
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        name, recipient, at = str(data["event"]), mailbox(data["recipient"]), float(data["timestamp"])
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise UnreadableError(f"not an event of Mailgun's: {error!r}"[:200]) from None
     if name in IGNORED:
         return Parsed([], [])

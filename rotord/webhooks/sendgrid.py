@@ -77,11 +77,11 @@ def parse(body: bytes, _content_type: str) -> Parsed:
     unknown: list[str] = []
     for item in items:
         name = item.get("event") if isinstance(item, dict) else None
-        if name in IGNORED or (isinstance(item, dict) and item.get("sg_machine_open") is True):
+        if isinstance(name, str) and (name in IGNORED or item.get("sg_machine_open") is True):
             continue
         try:
             events.append(_event(item))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             unknown.append(words(name if isinstance(name, str) else "(no event)", 60))
     return Parsed(events, unknown)
 

@@ -39,13 +39,15 @@ class Site:
 
 
 @asynccontextmanager
-async def running_site(database_url: str, providers: Mapping[str, Any] | None = None) -> AsyncIterator[Site]:
+async def running_site(
+    database_url: str, providers: Mapping[str, Any] | None = None, posting: Mapping[str, Any] | None = None
+) -> AsyncIterator[Site]:
     bound = bind("127.0.0.1:0")
     counters = Counters("0.test")
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as client:
         site = Site(bound.getsockname()[1], client, counters)
-        async with cancelled_at_end(HttpSide(bound, counters, providers or {}).run(database_url, KEY, lambda: site.leads[0])):
+        async with cancelled_at_end(HttpSide(bound, counters, providers or {}, posting).run(database_url, KEY, lambda: site.leads[0])):
             yield site
 
 
