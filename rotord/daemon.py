@@ -35,7 +35,7 @@ from rotord.engine.preparation import Preparation
 from rotord.engine.term import TermConfig, Terms
 from rotord.engine.waiting import wait
 from rotord.http_side import HttpSide
-from rotord.posting import parsers, sources
+from rotord.posting import inbound_sources, parsers, sources
 from rotord.providers.http import ApiConfig
 from rotord.providers.look_up import HttpLookUp, LookUpConfig
 from rotord.providers.mailgun import mailgun
@@ -102,7 +102,7 @@ async def run(settings: Settings, *, started: Callable[[Node], Awaitable[None]] 
         store = PostgresStore(pool)
         counters = Counters(version("rotord"))
         posting_keys = {name: (one.kind, one.webhook_key.get_secret_value()) for name, one in settings.providers.items()}
-        ingester = Ingester(PostgresEvents(pool), parsers({name: kind for name, (kind, _) in posting_keys.items()}))
+        ingester = Ingester(PostgresEvents(pool), parsers({name: kind for name, (kind, _) in posting_keys.items()}, key))
         terms = Terms(
             store, providers, build_preparation(settings, key), _term_config(settings, hurry, counters, look_ups), loop.time, ingester
         )
@@ -112,7 +112,8 @@ async def run(settings: Settings, *, started: Callable[[Node], Awaitable[None]] 
             tasks = [services.create_task(provider.run(), name=f"provider-{name}") for name, provider in providers.items()]
             tasks.append(services.create_task(listen(url, wakers), name="notifications"))
             tasks.append(services.create_task(_watch(systemd), name="watchdog"))
-            http = HttpSide(bound, counters, providers, sources(posting_keys)).run(url, key, lambda: leadership.is_leader)
+            posting = {"webhooks": sources(posting_keys), "inbound": inbound_sources(posting_keys, key)}
+            http = HttpSide(bound, counters, providers, posting).run(url, key, lambda: leadership.is_leader)
             tasks.append(services.create_task(http, name="http"))
             if embedded is not None:
                 tasks.append(services.create_task(embedded.supervise(), name="database"))

@@ -39,6 +39,8 @@ CONNECTIONS: Final = 3  # one of them is the post box's
 ANSWER_S: Final = 10.0
 #: who asks whether we are ready seldom waits longer
 PULSE_S: Final = 2.0
+#: SendGrid gathers events up to 768 kB; a mail has up to 30 MB
+POST_BYTES: Final = {"webhooks": 1_000_000, "inbound": 32_000_000}
 #: how old an answer of /readyz may be, and the queue's length in /metrics (to count two million rows costs the database 0.6 s)
 PULSE_KEPT_S: Final = 1.0
 DEPTH_KEPT_S: Final = 10.0
@@ -48,8 +50,13 @@ class HttpSide:
     """One for the process: a bound socket and what answers on it. One task runs `run`."""
 
     def __init__(
-        self, bound: socket.socket, counters: Counters, providers: Mapping[str, Provider], posting: Mapping[str, PostSource] | None = None
+        self,
+        bound: socket.socket,
+        counters: Counters,
+        providers: Mapping[str, Provider],
+        posting: Mapping[str, Mapping[str, PostSource]] | None = None,
     ) -> None:
+        """`posting`: by route, the providers that post there."""
         self._bound = bound
         self._counters = counters
         self._providers = providers
@@ -61,8 +68,7 @@ class HttpSide:
         async with await open_pool(url, min_size=0, max_size=CONNECTIONS, application_name="rotord-http") as pool:
             data = WebData(pool, self._counters.database_failed)
             box = PostBox(pool, data.lost)
-            webhooks = WebhookRoute(self._posting, box.put, self._counters.posted, time.time, asyncio.get_running_loop().time)
-            routes = {**self._routes(data, key, lag, leads), "/webhooks/": webhooks.methods}
+            routes = {**self._routes(data, key, lag, leads), **self._post_routes(box)}
             async with asyncio.TaskGroup() as group:
                 group.create_task(lag.run(), name="loop-lag")
                 group.create_task(box.run(), name="post-box")
@@ -78,6 +84,15 @@ class HttpSide:
             "/readyz": {"GET": health.ready},
             "/metrics": {"GET": metrics.show},
             "/u/": UnsubscribeRoute((key,), data.addressee, data.unsubscribe, self._counters.unsubscribed).methods,
+        }
+
+    def _post_routes(self, box: PostBox) -> Routes:
+        clock = asyncio.get_running_loop().time
+        return {
+            f"/{route}/": WebhookRoute(
+                sources, box.put, self._counters.posted, time.time, clock, route=route, limit=POST_BYTES[route]
+            ).methods
+            for route, sources in self._posting.items()
         }
 
     def _slots(self) -> dict[str, Slots]:

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 from rotord.web.webhooks import ROUTE, Source
 from rotord.webhooks import mailgun, sendgrid, smtp2go
+from rotord.webhooks.inbound import INBOUND
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rotord.webhooks.base import Parse, Webhook
 
+INBOUND_ROUTE: Final = "inbound"
 WEBHOOKS: Final[Mapping[str, Webhook]] = {"mailgun": mailgun.WEBHOOK, "sendgrid": sendgrid.WEBHOOK, "smtp2go": smtp2go.WEBHOOK}
 
 
@@ -20,6 +22,12 @@ def sources(providers: Mapping[str, tuple[str, str]]) -> dict[str, Source]:
     return {name: Source(WEBHOOKS[kind], tuple(keys.split())) for name, (kind, keys) in providers.items() if kind in WEBHOOKS}
 
 
-def parsers(kinds: Mapping[str, str]) -> dict[tuple[str, str], Parse]:
-    """How stored posts are read, by route and provider."""
-    return {(ROUTE, name): WEBHOOKS[kind].parse for name, kind in kinds.items() if kind in WEBHOOKS}
+def inbound_sources(providers: Mapping[str, tuple[str, str]], key: bytes) -> dict[str, Source]:
+    """Give those that hand mail over; `key` verifies return paths."""
+    return {name: Source(INBOUND[kind].webhook(key), tuple(keys.split())) for name, (kind, keys) in providers.items() if kind in INBOUND}
+
+
+def parsers(kinds: Mapping[str, str], key: bytes) -> dict[tuple[str, str], Parse]:
+    """How stored posts are read, by route and provider; `key` verifies return paths."""
+    told = {(ROUTE, name): WEBHOOKS[kind].parse for name, kind in kinds.items() if kind in WEBHOOKS}
+    return told | {(INBOUND_ROUTE, name): INBOUND[kind].webhook(key).parse for name, kind in kinds.items() if kind in INBOUND}

@@ -76,9 +76,9 @@ class Part:
         return html_words(text) if self.content_type == "text/html" else text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read(raw: bytes) -> Part:
-    """Read a mail."""
-    return _part(raw[:MAIL_BYTES].lstrip(b"\r\n"), "text/plain", 0, [PARTS])
+def read(raw: bytes, limit: int = MAIL_BYTES) -> Part:
+    """Read a mail, or the first `limit` octets of it."""
+    return _part(raw[:limit].lstrip(b"\r\n"), "text/plain", 0, [PARTS])
 
 
 def headers_only(raw: bytes | str) -> Part:

@@ -25,7 +25,7 @@ from rotord.core.model import Attachment, Kind
 if TYPE_CHECKING:
     from rotord.core.model import Message, Sender
 
-__all__ = ["RenderError", "attachments", "headers", "message_id", "render"]
+__all__ = ["RenderError", "attachments", "headers", "message_id", "outbox_id_of", "render"]
 
 #: contract.md 5.1: 10 MB of files a message, decoded.
 ATTACHMENT_BYTES: Final = 10 * 1024 * 1024
@@ -52,6 +52,7 @@ OWNED_PREFIXES: Final = ("arc-", "content-", "resent-", "x-rotord-", "x-mailgun-
 
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9-]+")
 _MESSAGE_ID: Final = re.compile(r"<[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,128}@[A-Za-z0-9._-]{1,253}>")
+_OWN_ID: Final = re.compile(r"<?([1-9][0-9]{0,18})\.[0-9a-f]{24}@([^<>]{1,255})>?")
 _FLEET_DOMAIN: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 _WEB_LINK: Final = re.compile(r"https?://[!#-;=?-Z_a-z~%\[\]]{1,900}")
 _MAIL_LINK: Final = re.compile(r"mailto:[!#-;=?-Z_a-z~%]{1,900}")
@@ -80,6 +81,18 @@ def message_id(outbox_id: int, domain: str) -> str:
     name = (domain if _FLEET_DOMAIN.fullmatch(domain) else mime.ascii_domain(domain, "sender")).lower()
     digest = hashlib.sha256(f"{outbox_id}@{name}".encode("ascii")).hexdigest()[:24]
     return f"<{outbox_id}.{digest}@{name}>"
+
+
+def outbox_id_of(message_id_: str) -> int | None:
+    """Read back whose Message-ID this is (with or without its brackets); None for one that is not ours."""
+    found = _OWN_ID.fullmatch(message_id_)
+    if found is None or int(found[1]) >= 2**63:
+        return None
+    try:
+        own = message_id(int(found[1]), found[2])
+    except (RenderError, UnicodeError):
+        return None
+    return int(found[1]) if own.strip("<>") == message_id_.strip("<>") else None
 
 
 def headers(value: object) -> dict[str, str]:

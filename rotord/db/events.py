@@ -37,7 +37,8 @@ class Folded(NamedTuple):
     fault: str = ""
 
 
-# An attempt is only believed of the provider that it went to. Joined on keys: what is told twice in one batch is one row of `fresh`.
+# An attempt is only believed of the provider that it went to (a reply comes by whichever receives mail); what came by mail is about the
+# recipient of its message, whomever it names. Joined on keys: what is told twice in one batch is one row of `fresh`.
 FOLD: Final = """
 WITH fence AS MATERIALIZED (
   SELECT 1
@@ -45,7 +46,12 @@ WITH fence AS MATERIALIZED (
    WHERE name = 'main' AND holder = $1 AND epoch = $2 AND expires_at > clock_timestamp()
      FOR SHARE
 ), told AS MATERIALIZED (
-  SELECT t.post, t.provider, t.kind, to_timestamp(t.at) AS occurred_at, t.recipient, t.reason, t.suppresses, t.key, t.provider_message_id,
+  SELECT t.post, t.provider, t.kind, to_timestamp(t.at) AS occurred_at, t.reason,
+         coalesce((SELECT o.recipient
+                     FROM rotord.outbox o
+                     JOIN rotord.provider_posts p ON p.id = t.post AND p.route = 'inbound'
+                    WHERE o.id = a.outbox_id), t.recipient) AS recipient,
+         t.suppresses, t.key, t.provider_message_id,
          a.outbox_id, a.client, a.id AS attempt_id, t.n
     FROM unnest($3::bigint[], $4::text[], $5::text[], $6::float8[], $7::text[], $8::text[], $9::text[], $10::bytea[], $11::text[],
                 $12::bigint[], $13::bigint[])
@@ -57,7 +63,7 @@ WITH fence AS MATERIALIZED (
       UNION ALL
       (SELECT id, outbox_id, client
          FROM rotord.attempts
-        WHERE t.attempt IS NULL AND outbox_id = t.claimed AND provider = t.provider
+        WHERE t.attempt IS NULL AND outbox_id = t.claimed AND (provider = t.provider OR t.kind = 'replied')
         ORDER BY id DESC
         LIMIT 1)) a ON true
    WHERE EXISTS (SELECT FROM fence)
@@ -70,7 +76,7 @@ WITH fence AS MATERIALIZED (
     JOIN rotord.provider_posts p ON p.id = t.post
    ORDER BY t.n
   ON CONFLICT (occurred_at, provider, key) DO NOTHING
-  RETURNING outbox_id, provider, occurred_at, key
+  RETURNING outbox_id, provider, kind, occurred_at, key
 ), suppressed AS (
   INSERT INTO rotord.suppressions (client, recipient, reason, source)
   SELECT DISTINCT t.client, rotord.lower_case(t.recipient), t.suppresses, 'event of ' || t.provider
@@ -84,6 +90,14 @@ WITH fence AS MATERIALIZED (
     FROM fresh
    WHERE outbox_id IS NOT NULL
   ON CONFLICT DO NOTHING
+), replied AS (
+  UPDATE rotord.message_state s
+     SET replied_at = r.at
+    FROM (SELECT outbox_id, min(occurred_at) AS at
+            FROM fresh
+           WHERE kind = 'replied'
+           GROUP BY outbox_id) r
+   WHERE s.id = r.outbox_id AND s.replied_at IS NULL
 ), posts AS (
   UPDATE rotord.provider_posts p
      SET folded_at = clock_timestamp(), fault = nullif(d.fault, ''), unknown = string_to_array(nullif(d.unknown, ''), E'\\n')

@@ -6,13 +6,12 @@ is folded alone, so that one post cannot stop the others.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
 from rotord.core.events import RefusedDataError
-from rotord.core.rendering import RenderError, message_id
+from rotord.core.rendering import outbox_id_of
 from rotord.db.events import Folded, Told
 from rotord.engine.retry import until_done
 from rotord.engine.waiting import wait
@@ -33,7 +32,6 @@ POSTS: Final = 200
 #: of bodies at once; SendGrid's greatest is 768 kB, about 1,500 events
 SIZE: Final = 1_000_000
 TIDY_S: Final = 3600.0
-_OURS: Final = re.compile(r"([1-9][0-9]{0,18})\.[0-9a-f]{24}@(.{1,255})")
 
 
 class EventStore(Protocol):
@@ -117,12 +115,4 @@ class Ingester:
 
 def claimed(event: Event) -> int | None:
     """Say which row an event's Message-ID names, if that is one of ours: delayed bounces come without the attempt."""
-    found = _OURS.fullmatch(event.message_id) if event.attempt_id is None else None
-    if found is None:
-        return None
-    outbox_id = int(found[1])
-    try:
-        is_ours = outbox_id < 2**63 and message_id(outbox_id, found[2]) == f"<{event.message_id}>"
-    except (RenderError, UnicodeError):
-        return None
-    return outbox_id if is_ours else None
+    return outbox_id_of(event.message_id) if event.attempt_id is None else None

@@ -1,4 +1,4 @@
-"""`POST /webhooks/{provider}`: is it the provider's? Then it is stored, and only then answered 200; what it says is read later.
+"""`POST /webhooks/{provider}`, `/inbound/{provider}`: is it the provider's? Then it is stored, and only then answered 200, and read later.
 
 unknown provider        404
 not its signature       the provider's own "do not come again" (406 at Mailgun), but only while others of it do verify:
@@ -71,6 +71,8 @@ class WebhookRoute:
         clock: Callable[[], float],
         *,
         body_s: float = BODY_S,
+        route: str = ROUTE,
+        limit: int = BODY_LIMIT,
     ) -> None:
         self._sources = sources
         self._store = store
@@ -78,6 +80,8 @@ class WebhookRoute:
         self._now = now
         self._clock = clock
         self._body_s = body_s
+        self._name = route
+        self._limit = limit
 
     @property
     def methods(self) -> dict[str, Handler]:
@@ -89,13 +93,13 @@ class WebhookRoute:
         source = self._sources.get(provider)
         if source is None:
             raise web.HTTPNotFound(text="no such provider\n")
-        body = await read_body(request, BODY_LIMIT, self._body_s)
+        body = await read_body(request, self._limit, self._body_s)
         headers = {name.lower(): value for name, value in request.headers.items()}
         verdict = source.webhook.verify(source.keys, headers, body, self._now())
         if isinstance(verdict, Refused):
             return self._refuse(provider, source, verdict)
         source.verified_at, source.refused_since = self._clock(), 0
-        post = Post(provider, ROUTE, verdict.token, sha256(body).digest(), headers.get("content-type", "")[:200], body)
+        post = Post(provider, self._name, verdict.token, sha256(body).digest(), headers.get("content-type", "")[:200], body)
         try:
             stored = await self._store(post)
         except UnavailableError:

@@ -30,7 +30,7 @@ def post(event="delivered", *, key="key", token=None, at=None, **fields):
 @pytest.fixture
 async def site(database_url):
     posting = sources({"mg": ("mailgun", "key older"), "s2": ("smtp2go", "secret"), "nokey": ("mailgun", ""), "relay": ("smtp", "x")})
-    async with running_site(database_url, posting=posting) as running:
+    async with running_site(database_url, posting={"webhooks": posting}) as running:
         yield running
 
 
@@ -110,7 +110,7 @@ async def test_from_a_post_to_the_message(site, db, database_url):
     bodies = [post("failed", **bounce, **{"user-variables": {"rotord-attempt": str(attempt)}}), post("unheard_of"), b"not JSON"]
     assert await answers(site, "mg", *bodies) == [200, 200, 406]
     async with await open_pool(database_url) as pool:
-        ingester = Ingester(PostgresEvents(pool), parsers(KINDS))
+        ingester = Ingester(PostgresEvents(pool), parsers(KINDS, b"0123456789abcdef"))
 
         assert await ingester.fold_some(Term(holder, 1, 0.0, 0))
         assert not await ingester.fold_some(Term(holder, 1, 0.0, 0))

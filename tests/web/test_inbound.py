@@ -1,0 +1,214 @@
+"""`POST /inbound/{provider}` over a real listener and database: verified, stored once, folded to what it says of our messages."""
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from outbox_rows import add_fleet, begin, insert
+
+from rotord.core.records import Term
+from rotord.core.rendering import message_id
+from rotord.core.return_path import build
+from rotord.db.event_store import PostgresEvents
+from rotord.engine.ingester import Ingester
+from rotord.posting import inbound_sources, parsers
+from tests.web.site import KEY, running_site
+
+SIGNER = ec.generate_private_key(ec.SECP256R1())
+PUBLIC = base64.b64encode(
+    SIGNER.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+).decode()
+PROVIDERS = {"relay": ("smtp", "pipe-token"), "mg": ("mailgun", "mg-key"), "sg": ("sendgrid", PUBLIC), "open": ("smtp", "")}
+BEARER = {"Authorization": "Bearer pipe-token"}
+
+
+@pytest.fixture(autouse=True)
+async def fleet(db):
+    await add_fleet(db)
+
+
+@pytest.fixture
+async def site(db, database_url):
+    async with running_site(database_url, posting={"inbound": inbound_sources(PROVIDERS, KEY)}) as running:
+        yield running
+
+
+async def sent(db, provider="relay", **columns):
+    message = await insert(db, **columns)
+    attempt = await begin(db, message)
+    await db.execute("UPDATE rotord.attempts SET outcome = 'accepted', finished_at = now(), provider = $2 WHERE id = $1", attempt, provider)
+    await db.execute("DELETE FROM rotord.queue WHERE id = $1", message)
+    await db.execute("INSERT INTO rotord.message_state (id, client, status) VALUES ($1, 'acme', 'sent')", message)
+    return message, attempt
+
+
+async def fold(db):
+    holder = uuid4()
+    await db.execute(
+        "INSERT INTO rotord.lease (name, holder, epoch, elected_at, expires_at) VALUES ('main', $1, 1, now(), now() + interval '1 hour')"
+        " ON CONFLICT (name) DO UPDATE SET holder = $1, epoch = 1, expires_at = now() + interval '1 hour'",
+        holder,
+    )
+    ingester = Ingester(PostgresEvents(db), parsers({name: kind for name, (kind, _) in PROVIDERS.items()}, KEY))
+    while await ingester.fold_some(Term(holder, 1, 0.0, 0)):
+        pass
+
+
+async def told(db):
+    return [tuple(row) for row in await db.fetch("SELECT outbox_id, kind, recipient FROM rotord.events ORDER BY id")]
+
+
+async def suppressed(db):
+    return [tuple(row) for row in await db.fetch("SELECT client, recipient, reason FROM rotord.suppressions")]
+
+
+def bounce(attempt, recipient="r@example.org", status="5.1.1", to="ada@acme.example", header=True):
+    ours = f"X-Rotord-Attempt: {attempt}\n" if header else ""
+    return (
+        f"Received: from x by y; Mon, 2 Nov 2026 09:00:05 +0000\nFrom: MAILER-DAEMON@mx.example\nTo: {to}\nSubject: Undelivered\n"
+        "Content-Type: multipart/report; report-type=delivery-status; boundary=b\n\n--b\n\nSorry.\n--b\n"
+        "Content-Type: message/delivery-status\n\nReporting-MTA: dns; mx.example\n\n"
+        f"Final-Recipient: rfc822; {recipient}\nAction: failed\nStatus: {status}\n\n--b\n"
+        f"Content-Type: text/rfc822-headers\n\nFrom: ada@acme.example\nTo: r@example.org\n{ours}\n--b--\n"
+    )
+
+
+@asynccontextmanager
+async def posting(site, path, **options):
+    async with site.client.post(site.url(path), **options) as answer:
+        yield answer.status
+
+
+async def post(site, path, **options):
+    async with posting(site, path, **options) as status:
+        return status
+
+
+async def test_a_bounce_suppresses_its_messages_recipient_whomever_it_names(db, site):
+    message, attempt = await sent(db, recipient="r@example.org")
+
+    assert await post(site, "/inbound/relay", data=bounce(attempt, "innocent@example.org"), headers=BEARER) == 200
+    assert await post(site, "/inbound/relay", data=bounce(attempt, "innocent@example.org"), headers=BEARER) == 200
+    await fold(db)
+
+    assert await told(db) == [(message, "bounced", "r@example.org")]
+    assert await suppressed(db) == [("acme", "r@example.org", "hard_bounce")]
+    assert await db.fetchval("SELECT delivery FROM rotord.messages WHERE id = $1", message) == "bounced"
+
+
+async def test_a_full_mailbox_suppresses_nobody(db, site):
+    message, attempt = await sent(db, recipient="r@example.org")
+    await post(site, "/inbound/relay", data=bounce(attempt, status="5.2.2"), headers=BEARER)
+    await fold(db)
+
+    assert await told(db) == [(message, "bounced", "r@example.org")]
+    assert await suppressed(db) == []
+
+
+async def test_a_return_path_is_enough(db, site):
+    message, attempt = await sent(db, recipient="r@example.org")
+    await post(
+        site, "/inbound/relay", data=bounce(0, "r@example.org", to=build(KEY, attempt, "b.acme.example"), header=False), headers=BEARER
+    )
+    await fold(db)
+
+    assert await told(db) == [(message, "bounced", "r@example.org")]
+
+
+async def test_a_bounce_of_nothing_of_ours_suppresses_nobody(db, site):
+    await sent(db, recipient="r@example.org")
+    await post(site, "/inbound/relay", data=bounce(0, "r@example.org", header=False), headers=BEARER)
+    await fold(db)
+
+    assert await told(db) == [(None, "bounced", "r@example.org")]
+    assert await suppressed(db) == []
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic pipe-token"}])
+async def test_who_does_not_know_the_token_is_refused(db, site, headers):
+    assert await post(site, "/inbound/relay", data=bounce(1), headers=headers) == 503
+    assert await post(site, "/inbound/open", data=bounce(1), headers={"Authorization": "Bearer "}) == 503
+    assert await post(site, "/inbound/nobody", data=bounce(1), headers=BEARER) == 404
+    assert await db.fetchval("SELECT count(*) FROM rotord.provider_posts") == 0
+
+
+def reply(to):
+    return (
+        "From: Kim <r@example.org>\nTo: ada@acme.example\nSubject: Re: hello\nMessage-ID: <reply-1@example.org>\n"
+        f"Date: Mon, 2 Nov 2026 10:00:00 +0000\nReferences: <other@x> {to}\n\nYes, please.\n"
+    )
+
+
+async def test_a_reply_by_mailguns_route_marks_its_message_whoever_sent_it(db, site):
+    message, _ = await sent(db, recipient="r@example.org")
+    stamp, token = str(int(time.time())), "t" * 50
+    form = {
+        "recipient": "ada@acme.example",
+        "sender": "r@example.org",
+        "body-mime": reply(message_id(message, "acme.example")),
+        "timestamp": stamp,
+        "token": token,
+        "signature": hmac.new(b"mg-key", (stamp + token).encode(), hashlib.sha256).hexdigest(),
+    }
+
+    assert await post(site, "/inbound/mg", data=form) == 200
+    assert await post(site, "/inbound/mg", data=form | {"sender": "forged@example.org"}) == 406
+    await fold(db)
+
+    assert await told(db) == [(message, "replied", "r@example.org")]
+    assert (await db.fetchval("SELECT replied_at FROM rotord.messages WHERE id = $1", message)).isoformat() == "2026-11-02T10:00:00+00:00"
+
+
+@pytest.mark.parametrize("raw_mode", [True, False])
+async def test_a_reply_by_sendgrids_inbound_parse(db, site, raw_mode):
+    message, _ = await sent(db, recipient="r@example.org")
+    mail = reply(message_id(message, "acme.example"))
+    fields = {"envelope": json.dumps({"to": ["ada@acme.example"], "from": "r@example.org"})}
+    fields |= {"email": mail} if raw_mode else {"headers": mail.partition("\n\n")[0], "text": "Yes, please."}
+    body = (
+        "".join(f'--xx\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in fields.items())
+        + "--xx--\r\n"
+    )
+    stamp = str(int(time.time()))
+    signature = base64.b64encode(SIGNER.sign((stamp + body).encode(), ec.ECDSA(hashes.SHA256()))).decode()
+    headers = {
+        "Content-Type": "multipart/form-data; boundary=xx",
+        "X-Twilio-Email-Event-Webhook-Signature": signature,
+        "X-Twilio-Email-Event-Webhook-Timestamp": stamp,
+    }
+
+    assert await post(site, "/inbound/sg", data=body.encode(), headers=headers) == 200
+    assert await post(site, "/inbound/sg", data=body.replace("Yes", "No").encode() + b"x", headers=headers) == 403
+    await fold(db)
+
+    assert await told(db) == [(message, "replied", "r@example.org")]
+
+
+async def test_an_automatic_answer_is_nothing(db, site):
+    message, _ = await sent(db, recipient="r@example.org")
+    await post(site, "/inbound/relay", data="Auto-Submitted: auto-replied\n" + reply(message_id(message, "acme.example")), headers=BEARER)
+    await fold(db)
+
+    assert await told(db) == []
+    assert await db.fetchval("SELECT count(*) FROM rotord.provider_posts WHERE folded_at IS NOT NULL AND fault IS NULL") == 1
+
+
+async def test_a_complaint_suppresses(db, site):
+    message, attempt = await sent(db, recipient="r@example.org")
+    mail = (
+        "From: fbl@example.net\nContent-Type: multipart/report; report-type=feedback-report; boundary=b\n\n--b\n"
+        "Content-Type: message/feedback-report\n\nFeedback-Type: abuse\nUser-Agent: x/1\nVersion: 1\n\n--b\n"
+        f"Content-Type: message/rfc822\n\nFrom: ada@acme.example\nTo: redacted\nX-Rotord-Attempt: {attempt}\n\nhi\n--b--\n"
+    )
+    await post(site, "/inbound/relay", data=mail, headers=BEARER)
+    await fold(db)
+
+    assert await told(db) == [(message, "complained", "r@example.org")]
+    assert await suppressed(db) == [("acme", "r@example.org", "complaint")]
