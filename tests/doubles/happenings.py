@@ -32,6 +32,8 @@ class Taken:
     provider_id: str
     echo: dict[str, str]
     row: str = ""
+    #: its answer did not say that it was taken
+    lost: bool = False
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,8 @@ FINE = Fault()
 
 
 class ApiDouble:
-    """One provider. `faults` are for the next requests, one each; after them `chances` are drawn, and `always` holds for the rest.
+    """One provider. `faults` are for the next requests, one each; after them `pattern`, an endless iterator, has them, or else `chances`
+    are drawn, and `always` holds for the rest.
 
     `lag_s`: how long until look-ups know of what happened. `webhook_url`: who is told of it, `speed` times as fast as published.
     `credits`: how many mails it still takes, None: any number. `extra`: functions that get the double and return more routes.
@@ -76,6 +77,7 @@ class ApiDouble:
     def __init__(self, directory, *, idle_s=75.0, port=0, lag_s=0.0, webhook_url="", speed=1.0, seed=0, extra=()):
         self.faults, self.look_up_faults = deque(), deque()
         self.chances = ()
+        self.pattern = None
         self.always = FINE
         self.requests = 0
         self.mails = []
@@ -214,13 +216,15 @@ class ApiDouble:
             return self.broke()
         provider_id = self.provider_id(self.happenings.count + 1)
         if fault.is_usual or fault.accepts:
-            self._take(mail, echo, provider_id)
+            self._take(mail, echo, provider_id, lost=fault.cut == "after" or bool(fault.status))
         if fault.status:
             return Answer(fault.status, fault.body if fault.body is not None else b"", fault.headers)
         success = self.success(provider_id)
         return Answer(success.status, success.body if fault.body is None else fault.body, success.headers | fault.headers)
 
     def _drawn(self):
+        if self.pattern is not None:
+            return next(self.pattern)
         draw = self._draw.random() if self.chances else 1.0
         for share, fault in self.chances:
             if draw < share:
@@ -228,14 +232,14 @@ class ApiDouble:
             draw -= share
         return self.always
 
-    def _take(self, mail, echo, provider_id):
+    def _take(self, mail, echo, provider_id, *, lost):
         self.mails.append(mail)
         if self.credits is not None:
             self.credits -= 1
         headers = mail["headers"]
         line = {"at": time.time(), "attempt": int(headers["x-rotord-attempt"]), "message_id": headers["message-id"], "to": mail["to"][1]}
         line |= {"sender": mail["from"][1], "subject": mail["subject"], "provider_id": provider_id, "echo": echo}
-        line["row"] = headers.get("x-row", "")
+        line |= {"row": headers.get("x-row", ""), "lost": lost}
         os.write(self._log, json.dumps(line).encode() + b"\n")
         for happening in self.happenings.take(Taken(**line)):
             self.webhook.tell(happening)
