@@ -72,6 +72,7 @@ class Event:
     message_id: str = ""
     provider_message_id: str = ""
     suppresses: Reason | None = None
+    outbox_id: int | None = None  # where it is proven, as by the token of an unsubscribe link
 
 
 class Parsed(NamedTuple):

@@ -37,8 +37,8 @@ class Folded(NamedTuple):
     fault: str = ""
 
 
-# An attempt is only believed of the provider that it went to (a reply comes by whichever receives mail); what came by mail is about the
-# recipient of its message, whomever it names. Joined on keys: what is told twice in one batch is one row of `fresh`.
+# An attempt is only believed of the provider that it went to; a reply or an unsubscribe mail comes by whichever receives them. What came
+# by mail is about the recipient of its message, whomever it names. Joined on keys: what is told twice in one batch is one row of `fresh`.
 FOLD: Final = """
 WITH fence AS MATERIALIZED (
   SELECT 1
@@ -63,7 +63,7 @@ WITH fence AS MATERIALIZED (
       UNION ALL
       (SELECT id, outbox_id, client
          FROM rotord.attempts
-        WHERE t.attempt IS NULL AND outbox_id = t.claimed AND (provider = t.provider OR t.kind = 'replied')
+        WHERE t.attempt IS NULL AND outbox_id = t.claimed AND (provider = t.provider OR t.kind IN ('replied', 'unsubscribed'))
         ORDER BY id DESC
         LIMIT 1)) a ON true
    WHERE EXISTS (SELECT FROM fence)

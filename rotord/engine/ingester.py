@@ -115,4 +115,6 @@ class Ingester:
 
 def claimed(event: Event) -> int | None:
     """Say which row an event's Message-ID names, if that is one of ours: delayed bounces come without the attempt."""
-    return outbox_id_of(event.message_id) if event.attempt_id is None else None
+    if event.attempt_id is not None:
+        return None
+    return event.outbox_id or outbox_id_of(event.message_id)

@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from rotord.core import received, return_path
+from rotord.core import received, return_path, unsubscribe
 from rotord.core.bounces import BounceClass
 from rotord.core.complaints import Complaint
 from rotord.core.events import Event, EventKind, Parsed, Reason, bare_id, natural_key, words
@@ -124,6 +124,9 @@ def events_of(arrived: Arrived, key: bytes) -> list[Event]:
     recipients = (*arrived.recipients, *(one for name in _ARRIVED_FOR for field in mail.all(name) for one in received.addresses(field)))
     attempt_id = return_path.attempt_among(key, recipients)
     identity = mail.header("message-id") or digest(arrived.raw)
+    unsubscribed = _unsubscribed(mail, key, identity, at)
+    if unsubscribed is not None:
+        return [unsubscribed]
     match recognise(arrived.raw, arrived.sender):
         case Bounced(found):
             return [_bounced(one, attempt_id, identity, at) for one in _of_one_message(found, attempt_id)]
@@ -154,6 +157,17 @@ def events_of(arrived: Arrived, key: bytes) -> list[Event]:
             ]
         case Automatic():
             return []
+
+
+def _unsubscribed(mail: received.Part, key: bytes, identity: str, at: float) -> Event | None:
+    """What an unsubscribe link by mail says; a bounce that quotes such a subject is none, since its own subject is another."""
+    token = unsubscribe.token_in(mail.header("subject"))
+    row = unsubscribe.verify(key, token) if token else None
+    if row is None:
+        return None
+    sender = received.address(mail.header("from"))
+    name = natural_key("mail", identity, "unsubscribe")
+    return Event(EventKind.UNSUBSCRIBED, at, sender, name, "by mail", suppresses=Reason.UNSUBSCRIBE, outbox_id=row)
 
 
 def _of_one_message(found: tuple[Bounce, ...], attempt_id: int | None) -> tuple[Bounce, ...]:

@@ -16,6 +16,7 @@ from outbox_rows import add_fleet, begin, insert
 from rotord.core.records import Term
 from rotord.core.rendering import message_id
 from rotord.core.return_path import build
+from rotord.core.unsubscribe import token
 from rotord.db.event_store import PostgresEvents
 from rotord.engine.ingester import Ingester
 from rotord.posting import inbound_sources, parsers
@@ -148,14 +149,14 @@ def reply(to):
 
 async def test_a_reply_by_mailguns_route_marks_its_message_whoever_sent_it(db, site):
     message, _ = await sent(db, recipient="r@example.org")
-    stamp, token = str(int(time.time())), "t" * 50
+    stamp, once = str(int(time.time())), "t" * 50
     form = {
         "recipient": "ada@acme.example",
         "sender": "r@example.org",
         "body-mime": reply(message_id(message, "acme.example")),
         "timestamp": stamp,
-        "token": token,
-        "signature": hmac.new(b"mg-key", (stamp + token).encode(), hashlib.sha256).hexdigest(),
+        "token": once,
+        "signature": hmac.new(b"mg-key", (stamp + once).encode(), hashlib.sha256).hexdigest(),
     }
 
     assert await post(site, "/inbound/mg", data=form) == 200
@@ -198,6 +199,16 @@ async def test_an_automatic_answer_is_nothing(db, site):
 
     assert await told(db) == []
     assert await db.fetchval("SELECT count(*) FROM rotord.provider_posts WHERE folded_at IS NOT NULL AND fault IS NULL") == 1
+
+
+async def test_an_unsubscribe_mail_suppresses_and_a_forged_one_does_not(db, site):
+    message, _ = await sent(db, recipient="r@example.org")
+    for link in (token(b"another key of 16", message), token(KEY, message)):
+        await post(site, "/inbound/relay", data=f"From: r@example.org\nSubject: unsubscribe {link}\n\n.\n", headers=BEARER)
+        await fold(db)
+
+    assert [(outbox_id, kind) for outbox_id, kind, _ in await told(db)] == [(None, "replied"), (message, "unsubscribed")]
+    assert await suppressed(db) == [("acme", "r@example.org", "unsubscribe")]
 
 
 async def test_a_complaint_suppresses(db, site):
