@@ -1,8 +1,8 @@
 """The composition root: settings become objects, objects become a tree of tasks, a signal ends it in order.
 
-Tree: database server (if it is rotord's own), providers, HTTP listener, notifications, watchdog; leadership; inside it one term after
-the other. The listener's socket is opened first and is the last input to close. Any task that fails ends the process with an error, and
-systemd starts it anew: only the database's absence is waited out inside.
+Tree: database server (if it is rotord's own), providers, HTTP listener, notifications, alerts, watchdog; leadership; inside it one term
+after the other. The listener's socket is opened first and is the last input to close. Any task that fails ends the process with an
+error, and systemd starts it anew: only the database's absence is waited out inside.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 import structlog
 
+from rotord.alerts.slack import Slack
+from rotord.alerts.telegram import Telegram
 from rotord.core.dkim import Signer
 from rotord.core.settling import RetryPolicy
 from rotord.core.unsubscribe import mailto, rehearsal_key, token
@@ -28,6 +30,7 @@ from rotord.db.keys import unsubscribe_key
 from rotord.db.notify import listen
 from rotord.db.store import PostgresStore
 from rotord.embedded import EmbeddedPostgres
+from rotord.engine.alerter import Alerter
 from rotord.engine.dispatcher import EngineConfig
 from rotord.engine.ingester import Ingester
 from rotord.engine.leadership import Leadership, Lease, LeaseConfig
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from rotord.alerts.base import Sink
     from rotord.core.lookups import Timetable
     from rotord.providers.base import LookUp, Provider
     from rotord.providers.look_up import LookUpApi
@@ -115,6 +119,7 @@ async def run(settings: Settings, *, started: Callable[[Node], Awaitable[None]] 
             posting = {"webhooks": sources(posting_keys), "inbound": inbound_sources(posting_keys, key)}
             http = HttpSide(bound, counters, providers, posting).run(url, key, lambda: leadership.is_leader)
             tasks.append(services.create_task(http, name="http"))
+            tasks.append(services.create_task(Alerter(pool, build_sinks(settings), lambda: leadership.is_leader).run(), name="alerts"))
             if embedded is not None:
                 tasks.append(services.create_task(embedded.supervise(), name="database"))
             overtime = services.create_task(_end_overtime(stop, settings.engine.drain_seconds), name="overtime")
@@ -234,6 +239,17 @@ def build_look_ups(settings: Settings) -> dict[str, HttpLookUp]:
 def look_up_times(settings: Settings) -> dict[str, Timetable]:
     """When messages are asked after, by provider; those that are not asked are missing."""
     return {name: look_up.timetable for name, look_up in build_look_ups(settings).items()}
+
+
+def build_sinks(settings: Settings) -> list[Sink]:
+    """Whom alerts are told to; those without their secret are off."""
+    telegram, slack = settings.alerts.telegram, settings.alerts.slack
+    sinks: list[Sink] = []
+    if telegram.token.get_secret_value():
+        sinks.append(Telegram(telegram.base_url, telegram.token.get_secret_value(), telegram.chat_id))
+    if slack.webhook_url.get_secret_value():
+        sinks.append(Slack(slack.webhook_url.get_secret_value()))
+    return sinks
 
 
 def smtp_config(name: str, config: Smtp) -> SmtpConfig:

@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from rotord.cli.arguments import add_json
+from rotord.cli.check_alerts import check_alerts
 from rotord.cli.check_fleet import check_clients, check_dns, check_domains
 from rotord.cli.check_look_ups import check_look_ups
 from rotord.cli.check_providers import check_providers, writable
@@ -68,6 +69,7 @@ async def _check(arguments: Namespace) -> int:
         return error.code
     signers = await _check_settings(report, settings)
     await check_providers(report, settings)
+    await check_alerts(report, settings)
     try:
         async with open_database(arguments, any_schema=True) as session:
             await _check_database(report, session, arguments, signers)
@@ -103,14 +105,12 @@ async def _check_settings(report: Report, settings: Settings) -> dict[str, tuple
 
 
 def _later(settings: Settings) -> Verdict:
-    alerts = settings.alerts
     asked = {
-        "alerts": bool(alerts.telegram.token.get_secret_value() or alerts.slack.webhook_url.get_secret_value()),
         "backup": bool(settings.backup.directory),
         "webhook_key": any(provider.webhook_key.get_secret_value() for provider in settings.providers.values()),
     }
     configured = ", ".join(name for name, is_set in asked.items() if is_set)
-    says = "alerts, backups and webhooks are not in this release"
+    says = "backups and webhooks are not in this release"
     if configured:
         return Verdict(
             Level.WARN,

@@ -25,6 +25,9 @@ REDRAW_S: Final = 2.0
 #: home and clear: the next picture stands where the last one stood
 CLEAR: Final = "\x1b[H\x1b[2J\x1b[3J"
 
+#: of what is open; the picture stays on a screen
+ALERTS_SHOWN: Final = 10
+
 COUNTS: Final = ("queued", "scheduled", "deferred", "waiting", "sending", "uncertain")
 
 
@@ -72,7 +75,7 @@ def _document(now: Status) -> dict[str, Any]:
         "addresses": {row["state"]: row["addresses"] for row in now.addresses},
         "providers": [dict(row) for row in now.providers],
         "paused": [dict(row) for row in now.pauses],
-        "alerts": [],
+        "alerts": [dict(row) for row in now.alerts],
     }
 
 
@@ -81,7 +84,7 @@ def _draw(now: Status) -> None:
     print(f"leader     {_leader(now)}")
     print(f"addresses  {_addresses(now)}")
     print(f"paused     {', '.join(_paused(row) for row in now.pauses) or 'nothing'}")
-    print("alerts     none open")
+    _draw_alerts(now)
     print()
     _draw_clients(now)
     print()
@@ -89,6 +92,15 @@ def _draw(now: Status) -> None:
     uncertain = sum(row["uncertain"] for row in now.queue)
     if uncertain:
         print(f"\n{plural(uncertain, 'message')} uncertain: rotord uncertain list")
+
+
+def _draw_alerts(now: Status) -> None:
+    print(f"alerts     {f'{len(now.alerts)} open' if now.alerts else 'none open'}")
+    for row in now.alerts[:ALERTS_SHOWN]:
+        name = f"{row['severity']} {row['what'].replace('_', ' ')} {row['subject']}"
+        print(f"           {name} (for {span(now.at - row['since'])}): {row['text']}")
+    if len(now.alerts) > ALERTS_SHOWN:
+        print(f"           ... and {len(now.alerts) - ALERTS_SHOWN} more: --json has all")
 
 
 def _leader(now: Status) -> str:

@@ -135,8 +135,10 @@ def words(what: Change, standing: Standing, now: float) -> Words:
         if alert.remedy:
             lines.append(f"do: {_cut(alert.remedy)}")
     else:
-        lasted = _span(standing.resolved_at - standing.since_at)
-        lines.append(f"{_cut(standing.resolution) or 'it is over'} (lasted {lasted}, until {_when(standing.resolved_at)})")
+        # one that was raised when it was over already says itself how long it was
+        lasted_s = standing.resolved_at - standing.since_at
+        lasted = f"lasted {_span(lasted_s)}, until " if lasted_s >= 1 else ""
+        lines.append(f"{_cut(standing.resolution) or 'it is over'} ({lasted}{_when(standing.resolved_at)})")
     if standing.times > 1:
         lines.append(f"it came and went: {standing.times} times since {_when(standing.since_at)}")
     return Words(_cut(title), tuple(lines))

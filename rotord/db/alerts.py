@@ -72,17 +72,19 @@ async def keep(db: Executor, kinds: Collection[str], hold: Collection[Alert], un
 
 
 class Delivery(NamedTuple):
-    """An alert as it stands, what a sink was told of it, and how often telling it has failed since."""
+    """An alert as it stands, what a sink was told of it, and how often telling it has failed since; `at`: the database's clock."""
 
     standing: Standing
     told: Told
     attempts: int
+    at: float
 
 
 DELIVERIES: Final = """
 SELECT a.what, a.subject, a.severity, a.text, a.remedy, a.times, a.resolution,
        extract(epoch FROM a.since)::float8 AS since, extract(epoch FROM a.resolved_at)::float8 AS resolved_at,
-       d.told, extract(epoch FROM d.told_at)::float8 AS told_at, coalesce(d.attempts, 0) AS attempts
+       d.told, extract(epoch FROM d.told_at)::float8 AS told_at, coalesce(d.attempts, 0) AS attempts,
+       extract(epoch FROM clock_timestamp())::float8 AS at
   FROM rotord.alerts AS a
   LEFT JOIN rotord.alert_deliveries AS d ON d.what = a.what AND d.subject = a.subject AND d.sink = $1
  WHERE (a.resolved_at IS NULL OR d.told IS NOT NULL OR d.told_at IS NULL OR d.told_at < a.since)
@@ -98,6 +100,7 @@ async def deliveries(db: Executor, sink: str) -> list[Delivery]:
             _standing(row),
             Told(None if row["told"] is None else Severity(row["told"]), row["told_at"]),
             row["attempts"],
+            row["at"],
         )
         for row in await db.fetch(DELIVERIES, sink)
     ]

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from rotord.db import alerts
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -43,6 +45,7 @@ class Status:
     addresses: list[Record]
     providers: list[Record]
     pauses: list[Record]
+    alerts: list[Record]
 
 
 async def read(conn: Connection) -> Status:
@@ -61,6 +64,7 @@ async def read(conn: Connection) -> Status:
             addresses=await conn.fetch(ADDRESSES),
             providers=await conn.fetch(PROVIDERS),
             pauses=await conn.fetch(PAUSES),
+            alerts=await alerts.open_alerts(conn),
         )
 
 

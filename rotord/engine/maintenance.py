@@ -110,6 +110,10 @@ class Maintenance:
         status, breaker = provider.status(), self._parts.pool.providers[name].breaker
         reason, next_try_in_s = status.reason, status.next_try_in_s
         limits: dict[str, object] = {}
+        month = self._parts.pool.providers[name].month
+        if month is not None:
+            month.free_at(self._parts.clock.now())  # the turn of the month is noticed when it is asked
+            limits["month"] = {"used": month.used, "per_month": month.per_month}
         if breaker.tripped_by is not None:
             probe_at = None if breaker.is_probing else breaker.opens_at
             limits["breaker"] = {**breaker.tripped_by._asdict(), "next_probe_at": probe_at}

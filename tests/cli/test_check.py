@@ -9,7 +9,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from rotord.core.replies import Phase
 from tests.doubles.dns_server import DnsServer
+from tests.doubles.slack import SlackDouble
 from tests.doubles.smtp_server import ScriptedServer
+from tests.doubles.telegram import CHAT, TOKEN, TelegramDouble
 from tests.providers.test_smtp_tls import aiosmtpd, certificate
 
 KEY = Ed25519PrivateKey.generate()
@@ -258,3 +260,23 @@ async def test_a_configuration_with_faults_is_told_line_by_line(rotord, monkeypa
 @pytest.mark.parametrize("address", ["127.0.0.1", "resolver.example:53", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:x"])
 async def test_a_resolver_that_is_no_address_and_port_is_a_usage_error(rotord, address):
     assert (await rotord("check", "--resolver", address)).code == 2
+
+
+async def test_sinks_of_alerts_are_asked_and_told_nothing(rotord, monkeypatch, tmp_path):
+    async with TelegramDouble(tmp_path) as telegram, SlackDouble(tmp_path) as slack:
+        monkeypatch.setenv("ROTORD_ALERTS__TELEGRAM__BASE_URL", telegram.url)
+        monkeypatch.setenv("ROTORD_ALERTS__TELEGRAM__TOKEN", TOKEN)
+        monkeypatch.setenv("ROTORD_ALERTS__TELEGRAM__CHAT_ID", CHAT)
+        monkeypatch.setenv("ROTORD_ALERTS__SLACK__WEBHOOK_URL", slack.url + "/services/dead-canary")
+        done = await rotord("check", "--no-dns")
+
+        assert "ok    alerts telegram: it would take a message (none was sent)" in done.out
+        assert "fail  alerts slack: it would not take a message: 404 no_service; check [alerts.slack]" in done.out
+        assert "canary" not in done.out + done.err
+        assert TOKEN not in done.out + done.err
+        assert telegram.truth() == slack.truth() == []
+
+    monkeypatch.delenv("ROTORD_ALERTS__TELEGRAM__CHAT_ID")
+    done = await rotord("check", "--no-dns")
+
+    assert "fail  alerts telegram: it has a token but no chat_id; set alerts.telegram.chat_id" in done.out

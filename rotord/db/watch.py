@@ -1,0 +1,50 @@
+"""What alerts are made from: how providers stand, and what is uncertain. Cheap; read every few seconds by the leader."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rotord.core.conditions import ProviderSeen, Seen
+
+if TYPE_CHECKING:
+    from asyncpg import Record
+
+    from rotord.db.executor import Executor
+
+PROVIDERS: Final = """
+SELECT provider, up, reason, limits,
+       extract(epoch FROM clock_timestamp() - since)::float8 AS for_s,
+       extract(epoch FROM clock_timestamp() - updated_at)::float8 AS reported_s_ago
+  FROM rotord.provider_status
+"""
+
+# An attempt's id is its begin, in milliseconds << 20.
+UNCERTAIN: Final = """
+SELECT count(*) AS messages,
+       count(*) FILTER (WHERE attempt >= (extract(epoch FROM now() - interval '10 minutes') * 1000)::bigint << 20) AS new
+  FROM rotord.queue
+ WHERE state = 'uncertain'
+"""
+
+
+async def read(db: Executor) -> Seen:
+    """Read it."""
+    providers = [_seen(row) for row in await db.fetch(PROVIDERS)]
+    uncertain = await db.fetchrow(UNCERTAIN)
+    assert uncertain is not None  # noqa: S101 - a count is always there
+    return Seen(providers, uncertain["messages"], uncertain["new"])
+
+
+def _seen(row: Record) -> ProviderSeen:
+    limits = row["limits"]
+    breaker, month = limits.get("breaker"), limits.get("month") or {}
+    return ProviderSeen(
+        row["provider"],
+        row["up"],
+        row["reason"],
+        row["for_s"],
+        row["reported_s_ago"],
+        failing=None if breaker is None else (breaker["errors"], breaker["answers"]),
+        month_used=month.get("used"),
+        per_month=month.get("per_month"),
+    )

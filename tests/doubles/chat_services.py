@@ -1,0 +1,52 @@
+"""What the doubles of Telegram and Slack share: a server on loopback with a truth log on disk, which refuses on order."""
+
+import json
+from collections import deque
+
+from aiohttp import web
+
+
+class ChatDouble:
+    """`refusals`: (status, body, headers) for the next messages, one each. A message is in the log once it was taken."""
+
+    def __init__(self, directory):
+        self.refusals = deque()
+        self.requests = []
+        self._truth = directory / f"{type(self).__name__}.jsonl"
+        self._truth.touch()
+
+    async def __aenter__(self):
+        app = web.Application()
+        app.router.add_post("/{path:.*}", self._post)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_):
+        await self._runner.cleanup()
+
+    def truth(self):
+        """The messages that were taken, in order."""
+        return [json.loads(line) for line in self._truth.read_text().splitlines()]
+
+    def take(self, content):
+        with self._truth.open("a") as log:
+            log.write(json.dumps(content) + "\n")
+
+    def refusal(self):
+        if not self.refusals:
+            return None
+        status, body, headers = self.refusals.popleft()
+        text = body if isinstance(body, str) else json.dumps(body)
+        return web.Response(status=status, text=text, headers=headers)
+
+    async def _post(self, request):
+        content = await request.json()
+        self.requests.append((request.path, content))
+        return self.answer(request.path, content)
+
+    def answer(self, path, content):
+        raise NotImplementedError
