@@ -115,11 +115,13 @@ async def run(settings: Settings, *, started: Callable[[Node], Awaitable[None]] 
         async with asyncio.TaskGroup() as services:
             tasks = [services.create_task(provider.run(), name=f"provider-{name}") for name, provider in providers.items()]
             tasks.append(services.create_task(listen(url, wakers), name="notifications"))
-            tasks.append(services.create_task(_watch(systemd), name="watchdog"))
+            tasks += [
+                services.create_task(_watch(systemd), name="watchdog"),
+                services.create_task(Alerter(pool, build_sinks(settings), lambda: leadership.is_leader).run(), name="alerts"),
+            ]
             posting = {"webhooks": sources(posting_keys), "inbound": inbound_sources(posting_keys, key)}
             http = HttpSide(bound, counters, providers, posting).run(url, key, lambda: leadership.is_leader)
             tasks.append(services.create_task(http, name="http"))
-            tasks.append(services.create_task(Alerter(pool, build_sinks(settings), lambda: leadership.is_leader).run(), name="alerts"))
             if embedded is not None:
                 tasks.append(services.create_task(embedded.supervise(), name="database"))
             overtime = services.create_task(_end_overtime(stop, settings.engine.drain_seconds), name="overtime")
