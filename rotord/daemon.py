@@ -11,7 +11,7 @@ import asyncio
 import os
 import signal
 import socket
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, assert_never
@@ -38,6 +38,7 @@ from rotord.engine.preparation import Preparation
 from rotord.engine.term import TermConfig, Terms
 from rotord.engine.waiting import wait
 from rotord.http_side import HttpSide
+from rotord.journal import Journal
 from rotord.posting import inbound_sources, parsers, sources
 from rotord.providers.http import ApiConfig
 from rotord.providers.look_up import HttpLookUp, LookUpConfig
@@ -107,9 +108,9 @@ async def run(settings: Settings, *, started: Callable[[Node], Awaitable[None]] 
         counters = Counters(version("rotord"))
         posting_keys = {name: (one.kind, one.webhook_key.get_secret_value()) for name, one in settings.providers.items()}
         ingester = Ingester(PostgresEvents(pool), parsers({name: kind for name, (kind, _) in posting_keys.items()}, key))
-        terms = Terms(
-            store, providers, build_preparation(settings, key), _term_config(settings, hurry, counters, look_ups), loop.time, ingester
-        )
+        journal = stack.enter_context(closing(Journal(settings.state.dir)))
+        preparation, config = build_preparation(settings, key), _term_config(settings, hurry, counters, look_ups)
+        terms = Terms(store, providers, preparation, config, loop.time, ingester, journal)
         leadership = Leadership(store, _lease_config(settings), f"{socket.gethostname()}/{os.getpid()}", loop.time)
         wakers = {"rotord_outbox": terms.rows, "rotord_fleet": terms.fleet, "rotord_lease": leadership.wake.set}
         async with asyncio.TaskGroup() as services:

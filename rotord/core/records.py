@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One won lease. `now` is the database's clock when it was won; `ids_from` is above every attempt id ever written."""
+    """One won lease. `now` is the database's clock when it was won; `ids_from` is above every attempt id ever written.
+
+    `previous`: who had the epoch right before it; None if that is not known.
+    """
 
     holder: UUID
     epoch: int
     now: float
     ids_from: int
+    previous: UUID | None = None
 
 
 class Cursor(NamedTuple):

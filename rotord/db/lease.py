@@ -26,7 +26,9 @@ WITH won AS (
   RETURNING epoch
 )
 SELECT epoch, extract(epoch FROM clock_timestamp())::float8,
-       (SELECT coalesce(max(id), 0) + 1 FROM rotord.attempts)
+       (SELECT coalesce(max(id), 0) + 1 FROM rotord.attempts),
+       -- as it was before: a statement does not see what it changes
+       (SELECT l.holder FROM rotord.lease l WHERE l.name = 'main' AND l.epoch = won.epoch - 1)
   FROM won
 """
 
@@ -34,7 +36,7 @@ SELECT epoch, extract(epoch FROM clock_timestamp())::float8,
 async def win(db: Executor, holder: UUID, ttl_s: float, node: str) -> Term | None:
     """Take the lease if nobody holds it; a term, or None."""
     row = await db.fetchrow(WIN, holder, ttl_s, node)
-    return None if row is None else Term(holder, row[0], row[1], row[2])
+    return None if row is None else Term(holder, row[0], row[1], row[2], row[3])
 
 
 RENEW = """

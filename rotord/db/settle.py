@@ -239,6 +239,18 @@ async def expire(db: Executor) -> int:
     return len(rows)
 
 
+CUT_OFF = """
+SELECT a.id, a.outbox_id
+  FROM rotord.attempts a, rotord.lease l
+ WHERE l.name = 'main' AND a.id >= l.swept_id AND a.epoch = $1 AND a.outcome IS NULL
+"""
+
+
+async def cut_off(db: Executor, epoch: int, timeout_s: float) -> list[Unfinished]:
+    """Which attempts of an epoch that is over have no outcome."""
+    return [Unfinished(row[0], row[1]) for row in await db.fetch(CUT_OFF, epoch, timeout=timeout_s)]
+
+
 # What a crash or a lost lease left on the wire is uncertain, never queued. finished_at stays open: it counts until its deadline. Nobody
 # is blamed: it says nothing about its provider.
 RECOVER = """

@@ -55,6 +55,10 @@ class PostgresStore:
         """See db.settle."""
         return await settle.recover(self._pool, term, LONG_S)
 
+    async def cut_off(self, epoch: int) -> list[Unfinished]:
+        """See db.settle."""
+        return await settle.cut_off(self._pool, epoch, LONG_S)
+
     async def fleet(self) -> Fleet:
         """See db.senders."""
         return await senders.load(self._pool, LONG_S)

@@ -7,7 +7,7 @@ before it is `not_sent`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import structlog
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rotord.core.records import Candidate
     from rotord.engine.clock import DatabaseClock
     from rotord.engine.recorder import Recorder
+    from rotord.journal import Journal
     from rotord.providers.base import Envelope, Slot
 
 _log = structlog.get_logger(__name__)
@@ -55,13 +56,20 @@ class Flights:
     """Owns the places of the engine (`concurrency`) and the bytes in flight. A place is held until the reply is written."""
 
     def __init__(
-        self, pool: SenderPool, recorder: Recorder, clock: DatabaseClock, policy: RetryPolicy, trusted: Callable[[], bool]
+        self,
+        pool: SenderPool,
+        recorder: Recorder,
+        clock: DatabaseClock,
+        policy: RetryPolicy,
+        trusted: Callable[[], bool],
+        journal: Journal | None = None,
     ) -> None:
         self._pool = pool
         self._recorder = recorder
         self._clock = clock
         self._policy = policy
         self._trusted = trusted
+        self._journal = journal
         self._tasks: dict[int, tuple[asyncio.Task[None], Slot]] = {}
         self._sending: set[int] = set()
         self._grounded = False
@@ -108,12 +116,15 @@ class Flights:
                 reply = _TOO_LATE
             else:
                 self._sending.add(flight.attempt_id)
-                reply = await flight.slot.send(flight.envelope)
+                reply = await flight.slot.send(self._noted(flight.envelope))
         except BaseException:  # a bug too: what may have left is uncertain
             reply = _CUT_AFTER if flight.slot.body_left else _CUT_BEFORE
             raise
         finally:
             self._land(flight, reply)
+
+    def _noted(self, envelope: Envelope) -> Envelope:
+        return envelope if self._journal is None else replace(envelope, leaving=self._journal.leaving)
 
     def _land(self, flight: Flight, reply: Reply) -> None:
         now, provider = self._clock.latest(), flight.assignment.provider
@@ -128,7 +139,10 @@ class Flights:
             now=now,
             policy=self._policy,
         )
-        self._recorder.put(Settlement(flight.attempt_id, candidate.id, reply, now, step, candidate.bytes))
+        settlement = Settlement(flight.attempt_id, candidate.id, reply, now, step, candidate.bytes)
+        if self._journal is not None:
+            self._journal.answered(settlement)
+        self._recorder.put(settlement)
         del self._tasks[flight.attempt_id]
         self._sending.discard(flight.attempt_id)
         self.observe(flight.assignment.client.value.slug, provider.limits.name, reply.outcome)

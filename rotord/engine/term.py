@@ -23,6 +23,7 @@ from rotord.engine.limbo import Limbo
 from rotord.engine.maintenance import Maintenance, apply_fleet
 from rotord.engine.reconciler import Reconciler
 from rotord.engine.recorder import Recorder
+from rotord.engine.recovery import settle_by_journal
 from rotord.engine.retry import until_done
 from rotord.engine.waiting import wait, wait_any
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from rotord.engine.leadership import Lease
     from rotord.engine.preparation import Preparation
     from rotord.engine.store import Store
+    from rotord.journal import Journal
     from rotord.providers.base import LookUp, Provider
 
 _log = structlog.get_logger(__name__)
@@ -66,6 +68,7 @@ class Terms:
         config: TermConfig,
         monotonic: Callable[[], float],
         ingester: Ingester | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self._ingester = ingester
         self._store = store
@@ -73,6 +76,7 @@ class Terms:
         self._preparation = preparation
         self._config = config
         self._monotonic = monotonic
+        self._journal = journal
         self._dispatcher: Dispatcher | None = None
         self._maintenance: Maintenance | None = None
 
@@ -118,10 +122,13 @@ class Terms:
     async def _rebuild(self, lease: Lease, recorder: Recorder) -> tuple[TermParts, str]:
         store, term = self._store, lease.term
         clock = DatabaseClock(term.now, lease.asked_at, self._monotonic)
+        known = 0 if self._journal is None else await settle_by_journal(store, term, self._journal)
         cut = await until_done(lambda: store.recover(term), "recover")
+        if self._journal is not None:
+            self._journal.open(term.holder, term.epoch)
         fleet = await until_done(store.fleet, "fleet")
         pool = SenderPool(self._config.limits, self._config.thread_wait_s)
-        flights = Flights(pool, recorder, clock, self._config.retry, lease.trusted)
+        flights = Flights(pool, recorder, clock, self._config.retry, lease.trusted, self._journal)
         flights.observe = self._config.observe
         parts = TermParts(store, term, pool, flights, clock, Limbo(store, pool, flights, clock))
         apply_fleet(pool, fleet)
@@ -133,7 +140,14 @@ class Terms:
                 gate.month.restore(clock.now(), month.get(name, 0))
             if gate.bucket is not None:
                 gate.bucket.drain(clock.now())
-        _log.info("term_began", epoch=term.epoch, addresses=len(pool.addresses), attempts_of_24_h=len(rows), made_uncertain=cut)
+        _log.info(
+            "term_began",
+            epoch=term.epoch,
+            addresses=len(pool.addresses),
+            attempts_of_24_h=len(rows),
+            settled_by_journal=known,
+            made_uncertain=cut,
+        )
         return parts, fleet.mark
 
     async def _fly(self, dispatcher: Dispatcher, parts: TermParts, ending: asyncio.Event) -> None:

@@ -17,14 +17,23 @@ if TYPE_CHECKING:
     from rotord.core.model import Message, Reply, Sender
 
 
+def _unnoted(_attempt_id: int) -> None:
+    """Keep no journal."""
+
+
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """One message on its way: what the attempt needs, rendered. `mime` is complete, CRLF line ends, signed if it is signed."""
+    """One message on its way: what the attempt needs, rendered. `mime` is complete, CRLF line ends, signed if it is signed.
+
+    A provider calls `leaving` with the attempt's id right before it hands over the last byte, with no await between the two: should the
+    process be killed, what it was not called for counts as never sent. An OSError of it means: do not send.
+    """
 
     attempt_id: int
     sender: Sender
     message: Message
     mime: bytes
+    leaving: Callable[[int], None] = _unnoted
 
 
 @dataclass(frozen=True, slots=True)

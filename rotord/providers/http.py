@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 import aiohttp
@@ -188,7 +189,7 @@ class HttpProvider:
             return Judgement(Reply(Outcome.REJECTED, Blame.CONTENT, "", clean(str(error))))
         deadline = asyncio.get_running_loop().time() + self._config.total_timeout_s
         for tries_left in range(TRIES - 1, -1, -1):
-            body = slot.body = Body(request)
+            body = slot.body = Body(request, partial(envelope.leaving, envelope.attempt_id))
             try:
                 answer = await call(self._session, request, body, deadline)
             except (aiohttp.ClientError, OSError) as error:

@@ -13,7 +13,7 @@ from yarl import URL
 from rotord.core.http_replies import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from aiohttp.abc import AbstractStreamWriter
 
@@ -32,10 +32,14 @@ class Request:
     headers: Mapping[str, str] = field(repr=False)
 
 
+def _unnoted() -> None:
+    """Tell nobody."""
+
+
 class Body(Payload):
     """A request's body that knows whether its last byte may have left."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, leaving: Callable[[], None] = _unnoted) -> None:
         super().__init__(request.body, content_type=request.content_type)
         self._size = len(request.body)
         #: a byte of it may have left
@@ -43,6 +47,7 @@ class Body(Payload):
         #: its last byte may have left
         self.left = False
         self._over = False
+        self._leaving = leaving
 
     def end(self) -> None:
         """Write nothing more: who sends it has drawn his conclusions."""
@@ -64,7 +69,8 @@ class Body(Payload):
         for start in range(0, last, _CHUNK):
             await writer.write(content[start : start + _CHUNK])
             self._check(writer)
-        # No await between the two: what is said here is what happens.
+        # No await between these: what is said here is what happens.
+        self._leaving()
         self.left = True
         await writer.write(content[last:])
 

@@ -135,6 +135,7 @@ class SandboxSlot:
         outcome, latency_s = fate(self._provider.config, envelope.attempt_id)
         try:
             if outcome in {Outcome.ACCEPTED, Outcome.UNCERTAIN}:
+                envelope.leaving(envelope.attempt_id)
                 self._body_left = True
                 await self._provider.keep(envelope)
             if latency_s:

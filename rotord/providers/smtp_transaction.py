@@ -95,7 +95,8 @@ class SmtpTransaction:
             await self._writer.drain()
         if not self._client.is_connected:
             raise ConnectionResetError("connection lost")
-        # No await between the two: what is said here is what happens.
+        # No await between these: what is said here is what happens.
+        self._envelope.leaving(self._envelope.attempt_id)
         self.phase, self.body_left = Phase.FINAL_DOT, True
         self._writer.write(body[last:] + _FINAL_DOT)
 

@@ -89,6 +89,9 @@ class MemoryStore:
     async def resign(self, term: Term) -> None:
         await self._run("resign", self.tables.resign, term)
 
+    async def cut_off(self, epoch: int) -> list[Unfinished]:
+        return await self._run("cut_off", self.tables.cut_off, epoch)
+
     async def recover(self, term: Term) -> int:
         return await self._run("recover", self.tables.recover, term)
 

@@ -99,13 +99,14 @@ class Tables(LookUpTables, FleetTables):
 
     def win(self, holder: UUID, ttl_s: float) -> Term | None:
         now = self.clock()
+        previous = None if self.lease is None else self.lease.holder
         if self.lease is None:
             self.lease = LeaseRow(holder, 1, now + ttl_s)
         elif self.lease.expires_at > now:
             return None
         else:
             self.lease = LeaseRow(holder, self.lease.epoch + 1, now + ttl_s, self.lease.swept_id)
-        return Term(holder, self.lease.epoch, now, max(self.attempts, default=0) + 1)
+        return Term(holder, self.lease.epoch, now, max(self.attempts, default=0) + 1, previous)
 
     def renew(self, term: Term, ttl_s: float) -> bool:
         if not self._holds(term):
@@ -124,6 +125,16 @@ class Tables(LookUpTables, FleetTables):
         return lease is not None and (lease.holder, lease.epoch) == (term.holder, term.epoch) and lease.expires_at > self.clock()
 
     # -- a term's beginning ------------------------------------------------------------------------------------------------------
+
+    def cut_off(self, epoch: int) -> list[Unfinished]:
+        lease = self.lease
+        if lease is None:
+            return []
+        return [
+            Unfinished(a.id, a.outbox_id)
+            for a in self.attempts.values()
+            if a.id >= lease.swept_id and a.epoch == epoch and a.outcome is None
+        ]
 
     def recover(self, term: Term) -> int:
         lease = self.lease

@@ -10,7 +10,7 @@ import pytest
 
 from rotord.core.model import Address, Blame, Client, Domain, Kind, Outcome, Reply, Status
 from rotord.core.pool import Lane
-from rotord.core.records import Begin, Cursor, LaneRequest, Next, Settlement, Step, Verdict
+from rotord.core.records import Begin, Cursor, LaneRequest, Next, Settlement, Step, Unfinished, Verdict
 from rotord.db.connect import open_pool
 from rotord.db.queue import FencedError
 from rotord.db.store import PostgresStore
@@ -612,3 +612,17 @@ async def test_the_fleet_is_read_whole_and_then_by_changes(world, store):
         list(nothing.gone_addresses),
         nothing.paused,
     ) == ([], [], None)
+
+
+async def test_a_new_term_knows_who_led_before_it_and_what_that_one_left_unfinished(world, store, term):
+    message, done = await world.insert(), await world.insert()
+    await store.begin(term, [wanting(message, 1 << 20), wanting(done, 2 << 20)])
+    await store.settle([ending(done, 2 << 20, *SENT)])
+    await store.resign(term)
+    newer = await store.win(OTHER, 60.0, "there")
+
+    assert (term.previous, newer.previous) == (None, HOLDER)
+    assert [Unfinished(1 << 20, message)] == await store.cut_off(term.epoch)
+    assert await store.cut_off(newer.epoch) == []
+    await store.recover(newer)
+    assert await store.cut_off(term.epoch) == []
