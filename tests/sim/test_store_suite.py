@@ -14,6 +14,8 @@ from rotord.core.records import Begin, Cursor, LaneRequest, Next, Settlement, St
 from rotord.db.connect import open_pool
 from rotord.db.queue import FencedError
 from rotord.db.store import PostgresStore
+from rotord.engine.recovery import settle_by_journal
+from rotord.journal import Journal
 
 from .memory_store import Direct, MemoryStore
 from .memory_tables import Tables
@@ -626,3 +628,23 @@ async def test_a_new_term_knows_who_led_before_it_and_what_that_one_left_unfinis
     assert await store.cut_off(newer.epoch) == []
     await store.recover(newer)
     assert await store.cut_off(term.epoch) == []
+
+
+async def test_what_a_dead_leaders_journal_proves_is_settled_before_the_rest(world, store, term, tmp_path):
+    answered, silent, early = [await world.insert() for _ in range(3)]
+    attempts = {answered: 1 << 20, silent: 2 << 20, early: 3 << 20}
+    await store.begin(term, [wanting(message, attempt) for message, attempt in attempts.items()])
+    dead = Journal(tmp_path, 16)
+    dead.open(term.holder, term.epoch)
+    dead.leaving(attempts[answered])
+    dead.leaving(attempts[silent])
+    dead.answered(ending(answered, attempts[answered], *SENT))
+    dead.close()
+    await store.resign(term)
+    newer = await store.win(OTHER, 60.0, "here")
+    journal = Journal(tmp_path, 16)
+
+    assert await settle_by_journal(store, newer, journal) == 2
+    assert await store.recover(newer) == 1
+    journal.close()
+    assert [await world.status(message) for message in (answered, silent, early)] == ["sent", "uncertain", "scheduled"]
