@@ -98,19 +98,19 @@ async def run(settings: Settings, *, started: Callable[[Node], Awaitable[None]] 
         url, embedded = await open_database(settings, stack)
         pool = await stack.enter_async_context(await open_pool(url))
         key = await unsubscribe_key(pool)
+        # Before the providers: its lock is given back only when no connection is left.
+        journal = stack.enter_context(closing(Journal(settings.state.dir)))
         providers = build_providers(settings)
         for provider in providers.values():
             stack.push_async_callback(provider.close)
         look_ups = build_look_ups(settings)
         for look_up in look_ups.values():
             stack.push_async_callback(look_up.close)
-        store = PostgresStore(pool)
-        counters = Counters(version("rotord"))
+        store, counters = PostgresStore(pool), Counters(version("rotord"))
         posting_keys = {name: (one.kind, one.webhook_key.get_secret_value()) for name, one in settings.providers.items()}
         ingester = Ingester(PostgresEvents(pool), parsers({name: kind for name, (kind, _) in posting_keys.items()}, key))
-        journal = stack.enter_context(closing(Journal(settings.state.dir)))
-        preparation, config = build_preparation(settings, key), _term_config(settings, hurry, counters, look_ups)
-        terms = Terms(store, providers, preparation, config, loop.time, ingester, journal)
+        config = _term_config(settings, hurry, counters, look_ups)
+        terms = Terms(store, providers, build_preparation(settings, key), config, loop.time, ingester, journal)
         leadership = Leadership(store, _lease_config(settings), f"{socket.gethostname()}/{os.getpid()}", loop.time)
         wakers = {"rotord_outbox": terms.rows, "rotord_fleet": terms.fleet, "rotord_lease": leadership.wake.set}
         async with asyncio.TaskGroup() as services:
