@@ -109,8 +109,15 @@ async def run(settings: Settings, *, started: Callable[[Node], Awaitable[None]] 
         store, counters = PostgresStore(pool), Counters(version("rotord"))
         posting_keys = {name: (one.kind, one.webhook_key.get_secret_value()) for name, one in settings.providers.items()}
         ingester = Ingester(PostgresEvents(pool), parsers({name: kind for name, (kind, _) in posting_keys.items()}, key))
-        config = _term_config(settings, hurry, counters, look_ups)
-        terms = Terms(store, providers, build_preparation(settings, key), config, loop.time, ingester, journal)
+        terms = Terms(
+            store,
+            providers,
+            build_preparation(settings, key),
+            _term_config(settings, hurry, counters, look_ups),
+            loop.time,
+            ingester,
+            journal,
+        )
         leadership = Leadership(store, _lease_config(settings), f"{socket.gethostname()}/{os.getpid()}", loop.time)
         wakers = {"rotord_outbox": terms.rows, "rotord_fleet": terms.fleet, "rotord_lease": leadership.wake.set}
         async with asyncio.TaskGroup() as services:
