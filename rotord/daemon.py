@@ -100,12 +100,9 @@ async def run(settings: Settings, *, started: Callable[[Node], Awaitable[None]] 
         key = await unsubscribe_key(pool)
         # Before the providers: its lock is given back only when no connection is left.
         journal = stack.enter_context(closing(Journal(settings.state.dir)))
-        providers = build_providers(settings)
-        for provider in providers.values():
-            stack.push_async_callback(provider.close)
-        look_ups = build_look_ups(settings)
-        for look_up in look_ups.values():
-            stack.push_async_callback(look_up.close)
+        providers, look_ups = build_providers(settings), build_look_ups(settings)
+        for close in [*(provider.close for provider in providers.values()), *(look_up.close for look_up in look_ups.values())]:
+            stack.push_async_callback(close)
         store, counters = PostgresStore(pool), Counters(version("rotord"))
         posting_keys = {name: (one.kind, one.webhook_key.get_secret_value()) for name, one in settings.providers.items()}
         ingester = Ingester(PostgresEvents(pool), parsers({name: kind for name, (kind, _) in posting_keys.items()}, key))
