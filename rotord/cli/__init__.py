@@ -40,6 +40,7 @@ COMMANDS: Final = {
     "uncertain": "uncertain",
     "retry": "bulk",
     "cancel": "bulk",
+    "provider": "provider",
     "demo": "demo",
     "version": "version",
 }

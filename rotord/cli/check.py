@@ -15,7 +15,7 @@ from rotord.cli.arguments import add_json
 from rotord.cli.check_alerts import check_alerts
 from rotord.cli.check_fleet import check_clients, check_dns, check_domains
 from rotord.cli.check_look_ups import check_look_ups
-from rotord.cli.check_providers import check_providers, writable
+from rotord.cli.check_providers import check_accounts, check_providers, writable
 from rotord.cli.check_report import Report
 from rotord.cli.database import load_settings, open_database
 from rotord.cli.errors import CommandError
@@ -143,6 +143,7 @@ async def _check_database(report: Report, session: Session, arguments: Namespace
         report.add("fleet", "", Verdict(Level.WARN, "it is empty", "rotord fleet apply FILE"))
     check_clients(report, clients)
     check_domains(report, domains, session.settings.providers)
+    await check_accounts(report, session.settings, domains)
     await check_look_ups(report, session.settings, domains)
     if not arguments.no_dns and domains:
         try:

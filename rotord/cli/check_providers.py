@@ -8,6 +8,7 @@ import tempfile
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from rotord.cli.accounts import domains_of, survey, with_account
 from rotord.core.authentication import Level, Verdict
 from rotord.core.model import Blame
 from rotord.daemon import smtp_config
@@ -15,9 +16,11 @@ from rotord.providers.smtp_connection import HandshakeError, SmtpConfig, SmtpCon
 from rotord.settings import Sandbox, Smtp
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from rotord.cli.check_report import Report
+    from rotord.db.check import Domain
     from rotord.settings import Settings
 
 #: a person waits; a relay that takes longer to greet is not well
@@ -31,11 +34,13 @@ async def check_providers(report: Report, settings: Settings) -> None:
             "provider", "", Verdict(Level.FAIL, "none is configured, so nothing can be sent", "add [providers.NAME] to the configuration")
         )
     async with asyncio.TaskGroup() as group:
+        asked = group.create_task(survey(settings, dict.fromkeys(with_account(settings), ())), name="check accounts")
         tried = {
             name: group.create_task(_relay(smtp_config(name, config)), name=f"check {name}")
             for name, config in settings.providers.items()
             if isinstance(config, Smtp)
         }
+    accounts = asked.result()
     for name, config in settings.providers.items():
         match config:
             case Smtp():
@@ -44,8 +49,18 @@ async def check_providers(report: Report, settings: Settings) -> None:
                 verdict = await writable(settings.sandbox_directory(name))
                 verdict = verdict._replace(says=f"sandbox: nothing leaves this machine; {verdict.says}")
             case _:
-                verdict = Verdict(Level.WARN, f"{config.kind}: not tried, check has no question for its kind", "rotord send-test tries it")
+                verdict = accounts[name][0].verdict
         report.add("provider", name, verdict)
+
+
+async def check_accounts(report: Report, settings: Settings, domains: Sequence[Domain]) -> None:
+    """Ask every API that lets us in about its domains, its webhook and its inbound route."""
+    let_in = {line.name for line in report.lines if line.kind == "provider" and line.verdict.level is not Level.FAIL}
+    by_provider = {name: own for name in with_account(settings) if name in let_in and (own := domains_of(domains, name))}
+    for findings in (await survey(settings, by_provider)).values():
+        for finding in findings:
+            if finding.kind != "provider" or finding.verdict.level is Level.FAIL:
+                report.add(finding.kind, finding.name, finding.verdict)
 
 
 async def _relay(config: SmtpConfig) -> Verdict:

@@ -10,7 +10,15 @@ from rotord.cli.output import plural, print_json
 from rotord.core.authentication import Level, Verdict
 
 #: kinds of which there may be thousands: only what is wrong has a line of its own
-MANY: Final = {"client": "can send", "domain": "have a provider", "spf": "have SPF", "dmarc": "have DMARC", "dkim": "publish our key"}
+MANY: Final = {
+    "client": "can send",
+    "domain": "have a provider",
+    "spf": "have SPF",
+    "dmarc": "have DMARC",
+    "dkim": "publish our key",
+    "sender": "are ready at their provider",
+    "inbound": "bring their replies",
+}
 
 
 class Line(NamedTuple):
