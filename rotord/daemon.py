@@ -105,7 +105,10 @@ async def run(settings: Settings, *, started: Callable[[Node], Awaitable[None]] 
             stack.push_async_callback(close)
         store, counters = PostgresStore(pool), Counters(version("rotord"))
         posting_keys = {name: (one.kind, one.webhook_key.get_secret_value()) for name, one in settings.providers.items()}
-        ingester = Ingester(PostgresEvents(pool), parsers({name: kind for name, (kind, _) in posting_keys.items()}, key))
+        ingester = Ingester(
+            PostgresEvents(pool, [name for name in sources(posting_keys) if posting_keys[name][1]]),
+            parsers({name: kind for name, (kind, _) in posting_keys.items()}, key),
+        )
         terms = Terms(
             store,
             providers,

@@ -38,6 +38,7 @@ COMMANDS: Final = {
     "app": "app",
     "suppress": "suppress",
     "uncertain": "uncertain",
+    "events": "events",
     "retry": "bulk",
     "cancel": "bulk",
     "provider": "provider",

@@ -86,6 +86,18 @@ class RefusedDataError(Exception):
     """The database does not take what a post says."""
 
 
+#: a provider that took so many messages, half an hour to two hours ago, and told of less than this share, does not reach us
+SILENT_FROM: Final = 20
+SILENT_SHARE: Final = 0.2
+SILENT_SINCE_S: Final = 7200.0
+SILENT_UNTIL_S: Final = 1800.0
+
+
+def is_silent(taken: int, told_of: int) -> bool:
+    """Say whether a provider that should report does not."""
+    return taken >= SILENT_FROM and told_of < SILENT_SHARE * taken
+
+
 def natural_key(*parts: object) -> bytes:
     """16 bytes from what makes an event this one and no other; the parts cannot run into each other."""
     return blake2b("\x1f".join(str(part).replace("\x1f", " ") for part in parts).encode("utf-8", "surrogatepass"), digest_size=16).digest()

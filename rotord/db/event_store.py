@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from rotord.core.events import RefusedDataError
-from rotord.db import events, posts
+from rotord.core.alerting import Alert, Severity
+from rotord.core.events import SILENT_SINCE_S, SILENT_UNTIL_S, RefusedDataError, is_silent
+from rotord.db import alerts, events, posts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
 
 
 class PostgresEvents:
-    """Holds the pool, and nothing else."""
+    """Holds the pool, and the names of providers that should report."""
 
-    def __init__(self, pool: asyncpg.Pool[asyncpg.Record]) -> None:
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], reporting: Sequence[str] = ()) -> None:
+        self._reporting = reporting
         self._pool = pool
 
     async def unfolded(self, limit: int, size: int) -> Sequence[asyncpg.Record]:
@@ -36,6 +38,22 @@ class PostgresEvents:
     async def apply(self, term: Term) -> tuple[int, int]:
         """See db.events."""
         return await events.apply(self._pool, term)
+
+    async def watch(self) -> None:
+        """Raise or resolve the alert on each provider that should report (core.events.is_silent)."""
+        taken = await events.silence(self._pool, self._reporting, SILENT_SINCE_S, SILENT_UNTIL_S)
+        silent = [
+            Alert(
+                "webhooks_silent",
+                provider,
+                Severity.WARNING,
+                "less than a fifth of the messages it took half an hour ago and before have come back as events",
+                f"check that {provider} posts to /webhooks/{provider}, and its webhook_key; rotord_webhook_posts_total says what comes",
+            )
+            for provider, count, told_of in taken
+            if is_silent(count, told_of)
+        ]
+        await alerts.keep(self._pool, ["webhooks_silent"], silent)
 
     async def tidy(self) -> None:
         """Make partitions, forget old posts."""

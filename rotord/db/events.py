@@ -217,6 +217,27 @@ async def apply(db: Executor, term: Term) -> tuple[int, int]:
     return (row[0], row[1]) if row is not None else (0, 0)
 
 
+# A look at the latest few of each provider, taken between half an hour and two hours ago.
+SILENCE: Final = """
+SELECT p.provider, count(*), count(*) FILTER (WHERE EXISTS (SELECT FROM rotord.events AS e WHERE e.outbox_id = a.outbox_id))
+FROM unnest($1::text[]) AS p (provider)
+CROSS JOIN LATERAL (
+  SELECT outbox_id
+  FROM rotord.attempts
+  WHERE id BETWEEN (extract(epoch FROM statement_timestamp() - make_interval(secs => $2)) * 1000)::bigint << 20
+               AND (extract(epoch FROM statement_timestamp() - make_interval(secs => $3)) * 1000)::bigint << 20
+    AND provider = p.provider AND outcome = 'accepted'
+  ORDER BY id DESC
+  LIMIT 200) AS a
+GROUP BY p.provider
+"""
+
+
+async def silence(db: Executor, providers: Sequence[str], since_s: float, until_s: float) -> list[tuple[str, int, int]]:
+    """Count what each provider took between two ages in seconds, and of how many of those it has told anything."""
+    return [(row[0], row[1], row[2]) for row in await db.fetch(SILENCE, providers, since_s, until_s)]
+
+
 MONTHS: Final = """
 SELECT to_char(m, '"events_"YYYY_MM') AS name, m AT TIME ZONE 'UTC' AS since, (m + interval '1 month') AT TIME ZONE 'UTC' AS until,
        to_regclass('rotord.' || to_char(m, '"events_"YYYY_MM')) IS NOT NULL AS is_there

@@ -6,6 +6,7 @@ is folded alone, so that one post cannot stop the others.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
@@ -18,8 +19,7 @@ from rotord.engine.waiting import wait
 from rotord.webhooks.base import UnreadableError
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from rotord.core.events import Event
     from rotord.core.records import Term
@@ -32,6 +32,7 @@ POSTS: Final = 200
 #: of bodies at once; SendGrid's greatest is 768 kB, about 1,500 events
 SIZE: Final = 1_000_000
 TIDY_S: Final = 3600.0
+WATCH_S: Final = 300.0
 
 
 class EventStore(Protocol):
@@ -46,6 +47,9 @@ class EventStore(Protocol):
     async def apply(self, term: Term) -> tuple[int, int]:
         """See db.events.apply."""
 
+    async def watch(self) -> None:
+        """Raise or resolve the alert on providers that do not report."""
+
     async def tidy(self) -> None:
         """Make partitions, forget old posts."""
 
@@ -59,28 +63,26 @@ class Ingester:
 
     async def run(self, term: Term, stop: asyncio.Event) -> None:
         """Fold until `stop`; a batch that was begun is finished."""
-        tidy_in = 0.0
-        while not stop.is_set():
-            if tidy_in <= 0.0:
-                await until_done(self._store.tidy, "tidy events")
-                tidy_in = TIDY_S
-            busy = await self.fold_some(term)
-            if not busy:
-                tidy_in -= POLL_S
-                await wait(stop, POLL_S)
+        await until_done(self._store.tidy, "tidy events")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_every(TIDY_S, self._store.tidy, "tidy events", stop), name="tidy-events")
+            group.create_task(_every(WATCH_S, self._store.watch, "watch providers", stop), name="watch-providers")
+            while not stop.is_set():
+                if not await self.fold_some(term):
+                    await wait(stop, POLL_S)
 
     async def fold_some(self, term: Term) -> bool:
-        """Fold a batch of posts and take the notes; False when there was nothing to fold."""
+        """Fold a batch of posts and take the notes; False when there was nothing to fold, or another leads."""
         rows = await until_done(lambda: self._store.unfolded(POSTS, SIZE), "read posts")
-        if rows:
-            read = [self._read(row) for row in rows]
-            await self._fold(term, read)
+        if rows and not await self._fold(term, [self._read(row) for row in rows]):
+            return False
         _, settled = await until_done(lambda: self._store.apply(term), "apply events")
         if settled:
             _log.info("uncertain_settled_by_events", count=settled)
         return bool(rows)
 
-    async def _fold(self, term: Term, read: list[tuple[list[Told], Folded]]) -> None:
+    async def _fold(self, term: Term, read: list[tuple[list[Told], Folded]]) -> bool:
+        """Fold; False when another leads now."""
         told = [one for events, _ in read for one in events]
         posts = [post for _, post in read]
         try:
@@ -88,14 +90,13 @@ class Ingester:
         except RefusedDataError as error:
             if len(read) > 1:
                 middle = len(read) // 2
-                await self._fold(term, read[:middle])
-                await self._fold(term, read[middle:])
-                return
+                return await self._fold(term, read[:middle]) and await self._fold(term, read[middle:])
             fault = str(error)[:500]
             _log.warning("post_not_folded", post=posts[0].post, reason=fault)
             await until_done(lambda: self._store.fold(term, [], [posts[0]._replace(fault=fault)]), "fold")
-            return
+            return True
         _log.debug("events_folded", posts=len(posts), events=len(told), fresh=fresh)
+        return fresh is not None
 
     def _read(self, row: Any) -> tuple[list[Told], Folded]:
         post, provider, route, content_type, body = row
@@ -111,6 +112,11 @@ class Ingester:
             _log.warning("events_unknown", provider=provider, post=post, names=sorted(set(parsed.unknown))[:10], count=len(parsed.unknown))
         known = [event for event in parsed.events if 0 <= event.occurred_at < 2**33]
         return [Told(post, provider, event, claimed(event)) for event in known], Folded(post, parsed.unknown)
+
+
+async def _every(pause_s: float, call: Callable[[], Awaitable[None]], what: str, stop: asyncio.Event) -> None:
+    while not await wait(stop, pause_s):
+        await until_done(call, what)
 
 
 def claimed(event: Event) -> int | None:

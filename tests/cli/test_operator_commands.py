@@ -170,3 +170,14 @@ async def test_status_tells_the_whole_in_one_picture(rotord, db):
     assert {row["client"]: (row["queued"], row["uncertain"]) for row in document["queue"]} == {"acme": (1, 0), "other": (0, 1)}
     assert (document["uncertain"], document["alerts"], document["addresses"]) == (1, [], {"healthy": 2})
     assert document["providers"][0]["reason"] == "connection refused"
+
+
+async def test_events_replay_has_stored_posts_folded_again(rotord, db):
+    await db.execute(
+        "INSERT INTO rotord.provider_posts (provider, route, token, digest, content_type, body, received_at, folded_at)"
+        " SELECT 'mg', 'webhooks', n::text, '', '', '', now() - n * interval '1 day', now() FROM generate_series(1, 3) AS n"
+    )
+
+    assert (await rotord("events", "replay", "--since", "36h")).out == "1 post will be folded again\n"
+    assert (await rotord("events", "replay", "--json")).json == {"posts": 2}
+    assert await db.fetchval("SELECT count(*) FROM rotord.provider_posts WHERE folded_at IS NULL") == 3

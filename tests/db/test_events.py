@@ -236,3 +236,29 @@ async def test_old_posts_are_forgotten_once_they_are_folded(db, term):
     await posts.forget(db)
 
     assert [row["id"] for row in await db.fetch("SELECT id FROM rotord.provider_posts")] == ids[1:]
+
+
+async def test_a_provider_that_should_report_and_does_not_is_alerted(db, database_url):
+    from rotord.db.connect import open_pool  # noqa: PLC0415
+    from rotord.db.event_store import PostgresEvents  # noqa: PLC0415
+
+    sent_then = []
+    for _ in range(20):
+        message = await insert(db)
+        attempt = await begin(db, message, ago=timedelta(minutes=40))
+        await settle(db, message, attempt)
+        sent_then.append(message)
+    alert = "SELECT count(*) FROM rotord.alerts WHERE what = 'webhooks_silent' AND subject = 'relay' AND resolved_at IS NULL"
+    async with await open_pool(database_url) as pool:
+        watched = PostgresEvents(pool, ["relay", "other"])
+
+        await watched.watch()
+        assert await db.fetchval(alert) == 1
+
+        await db.execute(
+            "INSERT INTO rotord.events (outbox_id, provider, kind, occurred_at, received_at, recipient, key)"
+            " SELECT id, 'relay', 'delivered', now(), now(), 'r@example.org', id::text::bytea FROM unnest($1::bigint[]) AS m (id)",
+            sent_then[:4],
+        )
+        await watched.watch()
+        assert await db.fetchval(alert) == 0

@@ -34,6 +34,16 @@ async def site(database_url):
         yield running
 
 
+async def leading(db):
+    holder = uuid4()
+    await db.execute(
+        "INSERT INTO rotord.lease (name, holder, epoch, elected_at, expires_at) VALUES ('main', $1, 1, now(), now() + interval '1 hour')"
+        " ON CONFLICT (name) DO UPDATE SET holder = $1, epoch = 1, expires_at = now() + interval '1 hour'",
+        holder,
+    )
+    return Term(holder, 1, 0.0, 0)
+
+
 async def answers(site, provider, *bodies, **headers):
     found = []
     for body in bodies:
@@ -100,20 +110,15 @@ async def test_from_a_post_to_the_message(site, db, database_url):
     await add_fleet(db)
     message = await insert(db)
     attempt = await make_uncertain(db, message, provider="mg")
-    holder = uuid4()
-    await db.execute(
-        "INSERT INTO rotord.lease (name, holder, epoch, elected_at, expires_at) VALUES ('main', $1, 1, now(), now() + interval '1 hour')"
-        " ON CONFLICT (name) DO UPDATE SET holder = $1, epoch = 1, expires_at = now() + interval '1 hour'",
-        holder,
-    )
+    term = await leading(db)
     bounce = {"severity": "permanent", "reason": "bounce", "delivery-status": {"code": 550, "message": "5.1.1 no such user"}}
     bodies = [post("failed", **bounce, **{"user-variables": {"rotord-attempt": str(attempt)}}), post("unheard_of"), b"not JSON"]
     assert await answers(site, "mg", *bodies) == [200, 200, 406]
     async with await open_pool(database_url) as pool:
         ingester = Ingester(PostgresEvents(pool), parsers(KINDS, b"0123456789abcdef"))
 
-        assert await ingester.fold_some(Term(holder, 1, 0.0, 0))
-        assert not await ingester.fold_some(Term(holder, 1, 0.0, 0))
+        assert await ingester.fold_some(term)
+        assert not await ingester.fold_some(term)
 
     assert await status(db, message) == "sent"
     assert await db.fetchval("SELECT delivery FROM rotord.messages WHERE id = $1", message) == "bounced"
@@ -121,3 +126,17 @@ async def test_from_a_post_to_the_message(site, db, database_url):
         await db.fetchval("SELECT reason FROM rotord.suppressions WHERE client = 'acme' AND recipient = 'r@example.org'") == "hard_bounce"
     )
     assert await db.fetchval("SELECT unknown FROM rotord.provider_posts WHERE unknown IS NOT NULL") == ["unheard_of"]
+
+
+async def test_what_the_database_refuses_for_its_data_stops_no_other_post(site, db, database_url):
+    await add_fleet(db)
+    await db.execute("ALTER TABLE rotord.events ADD CONSTRAINT picky CHECK (recipient <> 'bad@example.org')")
+    term = await leading(db)
+    bodies = [post(recipient=f"{name}@example.org") for name in ("a", "b", "bad", "c", "d")]
+    assert await answers(site, "mg", *bodies) == [200] * 5
+    async with await open_pool(database_url) as pool:
+        assert await Ingester(PostgresEvents(pool), parsers(KINDS, b"key")).fold_some(term)
+
+    assert [row[0][0] for row in await db.fetch("SELECT recipient FROM rotord.events ORDER BY id")] == list("abcd")
+    assert "picky" in await db.fetchval("SELECT fault FROM rotord.provider_posts WHERE fault IS NOT NULL")
+    assert await db.fetchval("SELECT count(*) FROM rotord.provider_posts WHERE folded_at IS NULL") == 0
