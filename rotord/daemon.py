@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from rotord.providers.base import LookUp, Provider
     from rotord.providers.look_up import LookUpApi
     from rotord.settings import Settings
+    from rotord.web.webhooks import Source
 
 _log = structlog.get_logger(__name__)
 # What is left of drain_seconds after the wire was given its time: to write the last replies, resign and close.
@@ -104,11 +105,7 @@ async def run(settings: Settings, *, started: Callable[[Node], Awaitable[None]] 
         for close in [*(provider.close for provider in providers.values()), *(look_up.close for look_up in look_ups.values())]:
             stack.push_async_callback(close)
         store, counters = PostgresStore(pool), Counters(version("rotord"))
-        posting_keys = {name: (one.kind, one.webhook_key.get_secret_value()) for name, one in settings.providers.items()}
-        ingester = Ingester(
-            PostgresEvents(pool, [name for name in sources(posting_keys) if posting_keys[name][1]]),
-            parsers({name: kind for name, (kind, _) in posting_keys.items()}, key),
-        )
+        ingester = _ingester(settings, pool, key)
         terms = Terms(
             store,
             providers,
@@ -127,8 +124,7 @@ async def run(settings: Settings, *, started: Callable[[Node], Awaitable[None]] 
                 services.create_task(_watch(systemd), name="watchdog"),
                 services.create_task(Alerter(pool, build_sinks(settings), lambda: leadership.is_leader).run(), name="alerts"),
             ]
-            posting = {"webhooks": sources(posting_keys), "inbound": inbound_sources(posting_keys, key)}
-            http = HttpSide(bound, counters, providers, posting).run(url, key, lambda: leadership.is_leader)
+            http = HttpSide(bound, counters, providers, _posting(settings, key)).run(url, key, lambda: leadership.is_leader)
             tasks.append(services.create_task(http, name="http"))
             if embedded is not None:
                 tasks.append(services.create_task(embedded.supervise(), name="database"))
@@ -334,6 +330,21 @@ def _term_config(settings: Settings, hurry: asyncio.Event, counters: Counters, l
         observe=counters.landed,
         look_ups=look_ups,
     )
+
+
+def _posting_keys(settings: Settings) -> dict[str, tuple[str, str]]:
+    return {name: (one.kind, one.webhook_key.get_secret_value()) for name, one in settings.providers.items()}
+
+
+def _posting(settings: Settings, key: bytes) -> dict[str, dict[str, Source]]:
+    keys = _posting_keys(settings)
+    return {"webhooks": sources(keys), "inbound": inbound_sources(keys, key)}
+
+
+def _ingester(settings: Settings, pool: asyncpg.Pool[asyncpg.Record], key: bytes) -> Ingester:
+    keys = _posting_keys(settings)
+    reporting = [name for name in sources(keys) if keys[name][1]]
+    return Ingester(PostgresEvents(pool, reporting), parsers({name: kind for name, (kind, _) in keys.items()}, key))
 
 
 def _lease_config(settings: Settings) -> LeaseConfig:
