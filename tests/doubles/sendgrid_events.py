@@ -156,11 +156,10 @@ async def _detail(double, request):
     happenings = double.happenings.visible(provider_id=wanted.partition(".")[0])
     if not happenings or message_id(happenings[0].taken) != wanted:
         return _answer(404, {"errors": [{"message": "Message not found", "field": None, "help": None}]})
-    events = [
-        {"event": NAMES[one.kind][0], "timestamp": now_text(one.at), "reason": _FIELDS.get(one.kind, {}).get("reason", "")}
-        for one in happenings
-    ]
-    extra = {"custom_args": happenings[0].taken.echo, "categories": [], "api_key_id": "key", "outbound_ip": "192.0.2.1", "events": events}
+    echo = happenings[0].taken.echo
+    events = [{name: value for name, value in event(one).items() if name not in echo} | {"custom_args": echo} for one in happenings]
+    extra = {"custom_args": echo, "category": [], "api_key_id": "key", "outbound_ip": "192.0.2.1", "outbound_ip_type": "dedicated"}
+    extra |= {"client_ip": "192.0.2.2", "events": events}
     return _answer(200, _summary(happenings) | extra)
 
 
