@@ -75,6 +75,7 @@ async def row(db: asyncpg.Connection, message: int) -> asyncpg.Record:
     return await db.fetchrow("SELECT * FROM rotord.messages WHERE id = $1", message)
 
 
+@pytest.mark.timeout(120)
 async def test_what_it_has_is_sent_what_it_has_not_is_held_or_sent_once_more(
     database_url: str, db: asyncpg.Connection, tmp_path: Path
 ) -> None:
@@ -84,7 +85,7 @@ async def test_what_it_has_is_sent_what_it_has_not_is_held_or_sent_once_more(
         had = await uncertain(db, double, TAKEN_AND_LOST)
         held = await uncertain(db, double, LOST)
         again = await uncertain(db, double, LOST, on_uncertain="resend")
-        assert await wait_until(db, f"count(*) = 2 FROM rotord.messages WHERE id IN ({had}, {again}) AND status = 'sent'", 20)
+        assert await wait_until(db, f"count(*) = 2 FROM rotord.messages WHERE id IN ({had}, {again}) AND status = 'sent'", 45)
         assert await wait_until(db, f"look_ups >= 1 FROM rotord.queue WHERE id = {held}", 20)
         _, listed = await rig.command("uncertain", "list", "--json")
         _, why = await rig.command("why", "message", str(held), "--json")
