@@ -5,8 +5,9 @@
 
 The score of k errors among n answers is k ln(k/E) - (k - E), E = 2 % of n being what a working provider may have, of the last 10, 50 and
 200 answers whichever is highest. At 9 it opens: after the 4th of only errors, the 8th answer of 60 % errors, the 38th of 20 %, and not
-once in years at 1 %. Pure: times are arguments, and the same answers in the same order give the same state, so a new leader has it
-from the ledger.
+once in years at 1 %. What is about the account counts only when two clients met it, where two are known: one client's trouble (its
+domain, its right to a relay) closes a provider for nobody else. Pure: times are arguments, and the same answers in the same order give
+the same state, so a new leader has it from the ledger.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ FEWEST_ERRORS: Final = 3
 FIRST_PAUSE_S: Final = 30.0
 LONGEST_PAUSE_S: Final = 600.0
 PROBES: Final = 3
+#: connections closed at a message's turn with nothing taken in between: so many are no limit of messages a connection any more
+CLOSED_IN_A_ROW: Final = 20
 _ERRORS: Final = frozenset({Blame.PROVIDER, Blame.NETWORK, Blame.ACCOUNT})
 #: The database keeps microseconds of a time that was chosen in floats.
 _ROUNDING_S: Final = 0.001
@@ -61,10 +64,14 @@ def works(outcome: Outcome, blame: Blame | None) -> bool | None:
 class Breaker:
     """One provider's. The pool that owns it tells it each message that begins and each that ends."""
 
-    __slots__ = ("_answers", "_good", "_pause_s", "_probes", "opens_at", "tripped_by")
+    __slots__ = ("_answers", "_clients", "_closed", "_good", "_pause_s", "_probes", "_refused", "opens_at", "tripped_by")
 
     def __init__(self) -> None:
-        self._answers: deque[bool] = deque(maxlen=WINDOWS[-1])  # True: an error
+        # (is an error, whose account error it is that counts only beside another client's; None: it counts)
+        self._answers: deque[tuple[bool, str | None]] = deque(maxlen=WINDOWS[-1])
+        self._clients: set[str] = set()  # the first two that were met
+        self._refused: set[str] = set()  # whose probes the account was blamed for since it opened
+        self._closed = 0
         self._pause_s = FIRST_PAUSE_S
         self._probes = 0
         self._good = 0
@@ -107,28 +114,48 @@ class Breaker:
         if self._is_probe(began_at) and self._probes:
             self._probes -= 1
 
-    def ended(self, outcome: Outcome, blame: Blame | None, began_at: float, at: float) -> None:
-        """Take note of an answer. What was on the wire when it opened decides nothing any more."""
-        is_good = works(outcome, blame)
+    def ended(self, outcome: Outcome, blame: Blame | None, began_at: float, at: float, client: str = "") -> None:
+        """Take note of an answer to a client's message. What was on the wire when it opened decides nothing any more."""
+        is_good = self._works(outcome, blame)
+        if len(self._clients) < 2:  # noqa: PLR2004 - whether there is another one
+            self._clients.add(client)
+        is_own = is_good is False and blame is Blame.ACCOUNT and len(self._clients) > 1
         if self.tripped_by is None:
             if is_good is not None:
-                self._answers.append(not is_good)
+                self._answers.append((not is_good, client if is_own else None))
             if is_good is False:
                 self._judge(at)
             return
-        if not self._is_probe(began_at):
-            return
-        self.taken_back(began_at)
+        if self._is_probe(began_at):
+            self.taken_back(began_at)
+            self._judge_probe(is_good, at, client if is_own else None)
+
+    def _judge_probe(self, is_good: bool | None, at: float, owner: str | None) -> None:
+        if owner is not None:
+            self._refused.add(owner)
+            if len(self._refused) == 1:
+                return  # it says nothing yet: another client's may be taken
         if is_good:
             self._good += 1
             if self._good == PROBES:
                 self._close()
-        elif is_good is False:
+        elif is_good is False and self.tripped_by is not None:
             self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
             self._open(at, self.tripped_by)
 
+    def _works(self, outcome: Outcome, blame: Blame | None) -> bool | None:
+        is_good = works(outcome, blame)
+        if is_good:
+            self._closed = 0
+        elif outcome is Outcome.NOT_SENT and blame is Blame.PROVIDER:
+            self._closed += 1
+            if self._closed > CLOSED_IN_A_ROW:
+                return False
+        return is_good
+
     def _judge(self, at: float) -> None:
-        newest = list(reversed(self._answers))
+        owners = {owner for _, owner in self._answers if owner is not None}
+        newest = [is_error for is_error, owner in reversed(self._answers) if owner is None or len(owners) > 1]
         seen = [Errors(sum(newest[:window]), min(window, len(newest))) for window in WINDOWS]
         worst = max(seen, key=lambda errors: score(*errors))
         if score(*worst) >= TRIP_SCORE:
@@ -137,11 +164,12 @@ class Breaker:
     def _open(self, at: float, because: Errors) -> None:
         self.opens_at, self.tripped_by = at + self._pause_s, because
         self._probes = self._good = 0
+        self._refused.clear()
         self._answers.clear()
 
     def _close(self) -> None:
         self.opens_at, self.tripped_by = -inf, None
-        self._probes = self._good = 0
+        self._probes = self._good = self._closed = 0
         self._pause_s = FIRST_PAUSE_S
 
     def _is_probe(self, began_at: float) -> bool:

@@ -223,7 +223,7 @@ class SenderPool:
             if gate is not None:
                 gate.cap.restore(row.counts_at)
                 if row.outcome is not None:
-                    gate.breaker.ended(row.outcome, row.blame, row.began_at, row.counts_at)
+                    gate.breaker.ended(row.outcome, row.blame, row.began_at, row.counts_at, row.client)
             if address is not None:
                 # A refused one had its turn, too.
                 _charge(address)
@@ -306,7 +306,7 @@ class SenderPool:
     def settle(self, assignment: Assignment, outcome: Outcome, at: float, blame: Blame | None = None) -> None:
         """Book what an attempt ended with at `at`. Proven not accepted gives address, domain and client their place back."""
         assignment.provider.cap.book(at)
-        assignment.provider.breaker.ended(outcome, blame, assignment.began_at, at)
+        assignment.provider.breaker.ended(outcome, blame, assignment.began_at, at, assignment.client.value.slug)
         given_back = outcome in _PROVES_NOT_ACCEPTED
         for state in assignment[:3]:
             if given_back:

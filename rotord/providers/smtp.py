@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from rotord.core.model import Blame, Outcome
 from rotord.providers.availability import Availability
 from rotord.providers.base import ProviderStatus
+from rotord.providers.slowdown import Slowdown
 from rotord.providers.smtp_connection import HandshakeError, SmtpConfig, SmtpConnection, tls_context
 from rotord.providers.smtp_transaction import SmtpTransaction
 
@@ -60,14 +61,17 @@ class SmtpProvider:
         self._wanted = 0
         self._limit = config.connections
         self._limit_until = 0.0
+        self._slowdown = Slowdown(config.connections, clock)
+        self._was_paused = False
         self._work = asyncio.Event()
         self._wake: Callable[[], None] = lambda: None
 
     def ready(self) -> int:
-        """Count idle sessions that are open at this moment; none while the relay takes no mail."""
-        if self._availability.up is False:
+        """Count idle sessions that are open at this moment and may be used; none while the relay takes no mail, or wants a rest."""
+        if self._availability.up is False or self._slowdown.pause_s:
             return 0
-        return sum(1 for connection in self._idle if connection.is_open)
+        allowed = max(0, self._slowdown.slots - len(self._taken))
+        return min(allowed, sum(1 for connection in self._idle if connection.is_open))
 
     def want(self, slots: int) -> None:
         """Note the backlog's wish; `run` opens what is missing."""
@@ -81,7 +85,8 @@ class SmtpProvider:
 
     def take(self) -> SmtpSlot | None:
         """Hand out the session that was used last: the others may grow old enough to be closed."""
-        while self._idle and self._availability.up is not False:
+        may_use = self._availability.up is not False and not self._slowdown.pause_s and len(self._taken) < self._slowdown.slots
+        while self._idle and may_use:
             connection = self._idle.pop()
             if connection.is_open:
                 self._taken.add(connection)
@@ -96,8 +101,8 @@ class SmtpProvider:
             up=state.up,
             ready=self.ready(),
             in_flight=len(self._taken),
-            capacity=self._limit,
-            reason=state.reason,
+            capacity=min(self._limit, self._slowdown.slots),
+            reason=state.reason or self._slowdown.reason,
             next_try_in_s=state.next_try_in_s,
         )
 
@@ -108,12 +113,20 @@ class SmtpProvider:
             while True:
                 self._work.clear()
                 self._tend(group)
+                self._end_pause()
                 self._open_missing(group, context)
                 try:
-                    async with asyncio.timeout(_ROUND_S):
+                    async with asyncio.timeout(min(_ROUND_S, self._slowdown.pause_s or _ROUND_S)):
                         await self._work.wait()
                 except TimeoutError:
                     continue
+
+    def _end_pause(self) -> None:
+        """Tell the dispatcher once that the rest is over."""
+        is_paused = self._slowdown.pause_s > 0
+        if self._was_paused and not is_paused:
+            self._wake()
+        self._was_paused = is_paused
 
     async def close(self) -> None:
         """Say QUIT on every session nobody uses, cut the others. After `run` has ended."""
@@ -224,6 +237,11 @@ class SmtpProvider:
         """See whether a reply is about the relay rather than the message: then nothing more is begun on it for a while."""
         if reply is not None and reply.outcome is Outcome.ACCEPTED:
             self._availability.succeeded()
+            self._slowdown.took()
+        elif reply is not None and reply.blame is Blame.RATE:
+            self._slowdown.paused(reply.retry_after_s, f"asked for less: {reply.code} {reply.text}")
+            self._work.set()
+            return
         if reply is None or reply.outcome is not Outcome.NOT_SENT:
             return
         if reply.blame is Blame.ACCOUNT:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rotord.core.breaker import FIRST_PAUSE_S, LONGEST_PAUSE_S, PROBES, TRIP_SCORE, Breaker, Errors, score, works
+from rotord.core.breaker import CLOSED_IN_A_ROW, FIRST_PAUSE_S, LONGEST_PAUSE_S, PROBES, TRIP_SCORE, Breaker, Errors, score, works
 from rotord.core.model import Blame, Outcome
 
 AT = 1_795_000_000.0
@@ -216,3 +216,60 @@ def test_one_that_is_told_the_ledger_stands_where_the_first_stood(steps):
 
     assert first.tripped_by == second.tripped_by
     assert second.free_at() == pytest.approx(first.free_at(), abs=1e-5)
+
+
+OWN = (Outcome.DEFERRED, Blame.ACCOUNT)
+
+
+def test_one_clients_refusals_by_the_account_close_it_for_nobody_and_those_of_two_do():
+    breaker = Breaker()
+    breaker.ended(*GOOD, AT, AT, "bolt")
+    for _ in range(500):
+        breaker.ended(*OWN, AT, AT, "acme")
+
+    assert breaker.tripped_by is None
+
+    for _ in range(3):
+        breaker.ended(*OWN, AT, AT, "bolt")
+
+    assert breaker.tripped_by is not None
+
+
+def test_the_only_clients_refusals_by_the_account_close_it():
+    assert feed(Breaker(), [OWN] * 9) == 4
+
+
+def test_one_clients_refusals_hide_no_failure_from_the_others():
+    breaker = Breaker()
+    breaker.ended(*GOOD, AT, AT, "bolt")
+    for _ in range(5):
+        for _ in range(20):
+            breaker.ended(*OWN, AT, AT, "acme")
+        breaker.ended(*BAD, AT, AT, "bolt")
+
+    assert breaker.tripped_by is not None
+
+
+def test_one_clients_refusals_as_probes_do_not_keep_it_closed_and_those_of_two_do():
+    breaker = Breaker()
+    breaker.ended(*GOOD, AT, AT, "acme")
+    for _ in range(5):
+        breaker.ended(*BAD, AT, AT, "bolt")
+    at = breaker.free_at()
+    for _ in range(3):
+        breaker.began(at)
+        breaker.ended(*OWN, at, at + 1, "acme")
+
+        assert breaker.free_at() <= at
+
+    breaker.began(at)
+    breaker.ended(*OWN, at, at + 1, "bolt")
+
+    assert breaker.free_at() == at + 1 + 2 * FIRST_PAUSE_S
+
+
+def test_a_relay_that_closes_at_every_message_is_found_and_one_that_does_it_now_and_then_is_not():
+    closes = (Outcome.NOT_SENT, Blame.PROVIDER)
+
+    assert feed(Breaker(), [*[closes] * 20, GOOD] * 30) is None
+    assert feed(Breaker(), [closes] * 100) == CLOSED_IN_A_ROW + 4

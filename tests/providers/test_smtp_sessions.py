@@ -182,3 +182,22 @@ async def test_a_thousand_messages_over_ten_sessions_arrive_once_each(tmp_path):
 
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert sorted(int(line["attempt"]) for line in lines) == list(range(1000))
+
+
+async def test_a_relay_that_asks_for_less_is_given_a_rest_and_fewer_messages_at_once_and_is_not_down():
+    async with ScriptedServer() as server, smtp(server.port, connections=4) as provider:
+        provider.want(4)
+        await until(lambda: provider.ready() == 4)
+        server.script[Phase.MAIL] = b"450 4.7.28 unusual rate of mail, try again in 2 seconds\r\n"
+
+        assert (await send(provider)).blame is Blame.RATE
+        assert (provider.status().up, provider.ready(), provider.take(), provider.status().capacity) == (True, 0, None, 2)
+        assert "asked for less" in provider.status().reason
+
+        server.script.clear()
+        await until(lambda: provider.ready() == 2)
+        for capacity in (3, 4):
+            assert (await send(provider)).outcome is Outcome.ACCEPTED
+            assert provider.status().capacity == capacity
+
+        assert provider.status().reason == ""
