@@ -208,7 +208,7 @@ WITH fence AS MATERIALIZED (
 SELECT (SELECT count(*) FROM noted), (SELECT count(*) FROM stated)
 """
 RANKS: Final = ("deferred", "delivered", "bounced", "complained")
-APPLY_BATCH: Final = 5000
+APPLY_BATCH: Final = 500
 
 
 async def apply(db: Executor, term: Term) -> tuple[int, int]:
