@@ -127,11 +127,18 @@ CREATE INDEX fleet_changes_xid ON rotord.fleet_changes (xid);
 CREATE TABLE rotord.campaigns (
   client     text COLLATE "C" NOT NULL REFERENCES rotord.clients ON UPDATE CASCADE,
   name       text COLLATE "C" NOT NULL,
-  status     text NOT NULL DEFAULT 'active',
+  status     text NOT NULL DEFAULT 'active',                  -- paused: waits; cancelled: what is queued is called back; done: over
   created_at timestamptz NOT NULL DEFAULT now(),
+  sending_window text,                                        -- beside its client's: bulk mail waits for both
+  stop_on_reply boolean NOT NULL DEFAULT false,               -- a recipient who replied gets no more of it
   PRIMARY KEY (client, name),
   CONSTRAINT campaigns_name_is_a_line_of_200 CHECK (length(name) BETWEEN 1 AND 200 AND name !~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]'),
-  CONSTRAINT campaigns_status_is_active_paused_or_disabled CHECK (status IN ('active', 'paused', 'disabled'))
+  CONSTRAINT campaigns_status_is_active_paused_cancelled_or_done CHECK (status IN ('active', 'paused', 'cancelled', 'done')),
+  CONSTRAINT campaigns_sending_window_reads_mon_fri_0800_1900 CHECK (sending_window ~* replace(replace(replace(
+    '^ *window( *; *window)* *$',
+    'window', 'day( *[,-] *day)* +time *- *time( *, *time *- *time)*'),
+    'day', '(mon|tue|wed|thu|fri|sat|sun|daily)'),
+    'time', '([01]?[0-9]|2[0-4]):[0-5][0-9]'))
 );
 
 -- What a person paused that has no row of its own: kind 'all' (name ''), 'stream' (name 'client/stream'), 'provider' (its name).
@@ -218,6 +225,7 @@ CREATE TABLE rotord.outbox (
     OR jsonb_typeof(metadata) = 'object' AND octet_length(metadata::text) <= 16384)
 );
 CREATE INDEX outbox_campaign ON rotord.outbox (client, campaign, id) WHERE campaign IS NOT NULL;
+CREATE INDEX outbox_recipient ON rotord.outbox (rotord.lower_case(recipient));  -- whose messages: a reply, a person to be forgotten
 
 -- A live message: narrow, and the only thing that moves. state: queued (ready), scheduled (due later), waiting (behind its thread),
 -- sending (on the wire), uncertain. A settled message leaves it for one row in message_state.
@@ -344,6 +352,45 @@ CREATE TABLE rotord.daily_counters (
   accepted integer NOT NULL,
   PRIMARY KEY (day, provider, client, domain, address)
 );
+
+-- What became of messages, by day in the client's time zone: the day it was accepted, resp. the day of the event. Kept by the leader from
+-- attempts, events and unsubscribes, each counted once; `campaign` '' = none.
+CREATE TABLE rotord.daily_stats (
+  day          date NOT NULL,
+  client       text COLLATE "C" NOT NULL,
+  stream       text COLLATE "C" NOT NULL,
+  campaign     text COLLATE "C" NOT NULL,
+  domain       text COLLATE "C" NOT NULL,
+  address      text COLLATE "C" NOT NULL,
+  provider     text COLLATE "C" NOT NULL,
+  sent         integer NOT NULL DEFAULT 0,
+  delivered    integer NOT NULL DEFAULT 0,
+  bounced      integer NOT NULL DEFAULT 0,
+  complained   integer NOT NULL DEFAULT 0,
+  replied      integer NOT NULL DEFAULT 0,
+  unsubscribed integer NOT NULL DEFAULT 0,
+  PRIMARY KEY (client, day, campaign, stream, domain, address, provider)
+);
+CREATE INDEX daily_stats_campaign ON rotord.daily_stats (client, campaign) WHERE campaign <> '';
+
+-- How far the statistics have read: every attempt and event below is counted or, not settled yet, in stats_open;
+-- and every reply obeyed.
+CREATE TABLE rotord.stats_progress (
+  name text PRIMARY KEY,
+  upto bigint NOT NULL
+);
+INSERT INTO rotord.stats_progress VALUES ('attempts', 0), ('events', 0), ('replies', 0);
+CREATE TABLE rotord.stats_open (
+  attempt_id bigint PRIMARY KEY
+);
+
+-- Who pressed a link of ours, once a message.
+CREATE TABLE rotord.unsubscribes (
+  outbox_id bigint PRIMARY KEY,
+  at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+  counted   boolean NOT NULL DEFAULT false
+);
+CREATE INDEX unsubscribes_not_counted ON rotord.unsubscribes (outbox_id) WHERE NOT counted;
 
 -- How the leader's providers are doing, written by it about once a second while something changes; `rotord status` and `why` read it.
 CREATE TABLE rotord.provider_status (
@@ -665,13 +712,24 @@ LEFT JOIN (
     AND least(t.finished_at, t.deadline_at) > statement_timestamp() - interval '24 hours'
   GROUP BY t.address) AS used ON used.address = a.email;
 
+-- All of a campaign.
+CREATE VIEW rotord.campaign_stats WITH (security_invoker = true) AS
+SELECT c.client, c.name AS campaign, c.status, c.created_at, sums.*
+FROM rotord.campaigns AS c
+CROSS JOIN LATERAL (
+  SELECT coalesce(sum(d.sent), 0) AS sent, coalesce(sum(d.delivered), 0) AS delivered, coalesce(sum(d.bounced), 0) AS bounced,
+         coalesce(sum(d.complained), 0) AS complained, coalesce(sum(d.replied), 0) AS replied,
+         coalesce(sum(d.unsubscribed), 0) AS unsubscribed
+  FROM rotord.daily_stats AS d
+  WHERE d.client = c.client AND d.campaign = c.name AND d.campaign <> '') AS sums;
+
 -- Who may do what. The daemon is the owner, for whom policies do not count. An app is a role that `rotord app add` made a member of
 -- rotord_app; it sees the rows of its clients. current_user, so that a pooler that logs in once and says SET ROLE is held too.
 REVOKE ALL ON SCHEMA rotord FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA rotord FROM PUBLIC;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA rotord FROM PUBLIC;
 GRANT USAGE ON SCHEMA rotord TO rotord_app;
-GRANT EXECUTE ON FUNCTION rotord.is_address, rotord.is_line TO rotord_app;  -- its INSERTs are checked with its own rights
+GRANT EXECUTE ON FUNCTION rotord.is_address, rotord.is_line, rotord.lower_case TO rotord_app;  -- its INSERTs are checked with its own rights
 GRANT INSERT (client, recipient, recipient_name, subject, body_text, body_html, stream, campaign, kind, sender, thread_key, reply_to, headers,
               attachments, metadata, priority, send_after, expires_at, on_uncertain, idempotency_key, cancelled_at),
       UPDATE (cancelled_at),
@@ -758,6 +816,9 @@ CREATE TABLE rotord.event_waits (
 GRANT SELECT ON rotord.events TO rotord_app;
 ALTER TABLE rotord.events ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON rotord.events FOR SELECT TO rotord_app USING (client = ANY (ARRAY(SELECT m.client FROM rotord.app_clients AS m)));
+GRANT SELECT ON rotord.daily_stats, rotord.campaign_stats TO rotord_app;
+ALTER TABLE rotord.daily_stats ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON rotord.daily_stats FOR SELECT TO rotord_app USING (client = ANY (ARRAY(SELECT m.client FROM rotord.app_clients AS m)));
 
 -- The versions this file contains; one line for each file of rotord/migrations/.
-INSERT INTO rotord.schema_version (version, breaking) VALUES (1, false), (2, false), (3, false);
+INSERT INTO rotord.schema_version (version, breaking) VALUES (1, false), (2, false), (3, false), (4, false);

@@ -42,6 +42,7 @@ COMMANDS: Final = {
     "retry": "bulk",
     "cancel": "bulk",
     "provider": "provider",
+    "campaign": "campaign",
     "demo": "demo",
     "version": "version",
 }

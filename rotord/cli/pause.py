@@ -54,8 +54,10 @@ async def _change(arguments: Namespace) -> int:
             change = await act(session.conn, kind, name)
         except control.UnknownNameError as error:
             raise CommandError(f"there is no {kind} {name}{nearest(name, error.known)}") from None
-        except control.DisabledError:
+        except control.DisabledError as error:
             how = ENABLE[kind].format(name.replace("'", "''"))
+            if kind is Target.CAMPAIGN:
+                raise CommandError(f"{error}, which resume does not undo; for what is inserted from now on run: {how}") from None
             raise CommandError(
                 f"{kind} {name} is disabled, which resume does not undo: "
                 f"set its status to active in the fleet file and apply it, or run: {how}"
@@ -85,8 +87,8 @@ def _check_provider(name: str, configured: Iterable[str]) -> None:
 
 def _sentence(kind: Target, name: str, change: control.Change) -> str:
     what = "everything" if kind is Target.ALL else f"{kind} {name}"
-    if change.after == "disabled":
-        return f"{what} is disabled already and sends nothing; left so"
+    if change.after in control.STRONGER:
+        return f"{what} is {change.after} already and sends nothing; left so"
     if not change.changed:
         return f"{what} was {'not paused' if change.after == 'active' else 'paused'} already"
     sentence = f"{what} is paused" if change.after == "paused" else f"{what} is resumed"

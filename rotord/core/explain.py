@@ -156,7 +156,7 @@ def _client_finding(pool: SenderPool, lane: Lane, wait: Wait, now: float) -> Fin
             capped = _cap_finding("client", lane.client, client.cap, (client.value.per_hour, client.value.per_day), reserve, now)
             return capped or Finding(Gate.READY, "client", lane.client, f"client {lane.client} has a place again this moment")
         case Gate.WINDOW:
-            sentence = wait.detail if wait.until == inf else f"the sending window of client {lane.client} is closed (it {wait.detail})"
+            sentence = wait.detail if wait.until == inf else f"the sending window of {wait.scope} {wait.name} is closed (it {wait.detail})"
         case Gate.PACING:
             sentence = f"client {lane.client} is paced: its mail is spread evenly over its sending window"
         case Gate.PAUSED:

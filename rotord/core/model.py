@@ -125,6 +125,15 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
+class Campaign:
+    """What a person said of a campaign that its messages must wait for, beside its pause."""
+
+    client: str
+    name: str
+    sending_window: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderLimits:
     """What a configured provider may be asked for. The month is the calendar month, UTC."""
 

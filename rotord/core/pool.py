@@ -16,13 +16,14 @@ from rotord.core.limits import RollingCap
 from rotord.core.model import Kind, Outcome, Status
 from rotord.core.pins import Fail, Lane, Move, Open, ask
 from rotord.core.routing import ProviderGate, Route
-from rotord.core.senders import AddressState, ClientState, DomainState, Gate, Place, Wait, known_after
+from rotord.core.senders import AddressState, ClientState, DomainState, Gate, Place, Wait, known_after, window_clock
 from rotord.core.turns import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rotord.core.model import Address, Blame, Client, Domain, ProviderLimits
+    from rotord.core.model import Address, Blame, Campaign, Client, Domain, ProviderLimits
+    from rotord.core.window import WindowClock
 
 __all__ = ["Assignment", "Fail", "Lane", "LedgerRow", "Move", "Open", "SenderPool"]
 
@@ -70,6 +71,8 @@ class SenderPool:
         self.domains: dict[str, DomainState] = {}
         self.addresses: dict[str, AddressState] = {}
         self.paused: frozenset[tuple[str, str]] = frozenset()
+        self._campaigns: dict[tuple[str, str], Campaign] = {}
+        self._clocks: dict[tuple[str, str], tuple[WindowClock, str]] = {}
         self._thread_wait_s = thread_wait_s
         self._routes: dict[tuple[str, ...], Route] = {}
         self._streams: dict[str, dict[str, Stream]] = {}
@@ -88,8 +91,14 @@ class SenderPool:
         for name, gate in self.providers.items():
             gate.paused = ("provider", name) in paused
 
+    def set_campaigns(self, campaigns: Iterable[Campaign]) -> None:
+        """Take the campaigns that have a window of their own."""
+        self._campaigns = {(campaign.client, campaign.name): campaign for campaign in campaigns}
+        self._clocks.clear()
+
     def put_client(self, value: Client) -> None:
         """Add or change a client; its domains follow its time zone, pacing and reserve."""
+        self._clocks.clear()
         state = self.clients.get(value.slug)
         if state is None:
             self.clients[value.slug] = ClientState(value, self._cap(ClientState, value.slug))
@@ -354,12 +363,10 @@ class SenderPool:
             if wait is not None:
                 return wait
             client = self.clients[lane.client]
-        if client.timed and lane.kind is _BULK:
-            if client.fault:
-                return Wait(Gate.WINDOW, inf, "client", lane.client, client.fault)
-            opens_at = client.clock.opens_at(now)
-            if opens_at > now:
-                return Wait(Gate.WINDOW, opens_at, "client", lane.client, f"sends {client.value.sending_window} {client.value.timezone}")
+        if (client.timed or self._campaigns) and lane.kind is _BULK:
+            wait = self._window_gate(client, lane, now)
+            if wait is not None:
+                return wait
         free_at = client.cap.free_at(now, lane.kind)
         if free_at > now:
             return Wait(Gate.HOUR, free_at, "client", lane.client)
@@ -368,6 +375,28 @@ class SenderPool:
             if paced_at > now:
                 return Wait(Gate.PACING, paced_at, "client", lane.client)
         return None
+
+    def _window_gate(self, client: ClientState, lane: Lane, now: float) -> Wait | None:
+        """The client's sending window, then the campaign's own; a message waits for both."""
+        if client.fault:
+            return Wait(Gate.WINDOW, inf, "client", lane.client, client.fault)
+        opens_at = client.clock.opens_at(now) if client.timed else now
+        if opens_at > now:
+            return Wait(Gate.WINDOW, opens_at, "client", lane.client, f"sends {client.value.sending_window} {client.value.timezone}")
+        key = (lane.client, lane.campaign)
+        campaign = self._campaigns.get(key)
+        if campaign is None:
+            return None
+        if key not in self._clocks:
+            self._clocks[key] = window_clock(f"campaign {lane.campaign}", client.value.timezone, campaign.sending_window)
+        clock, fault = self._clocks[key]
+        name = f"{lane.client}/{lane.campaign}"
+        if fault:
+            return Wait(Gate.WINDOW, inf, "campaign", name, fault)
+        opens_at = clock.opens_at(now)
+        if opens_at <= now:
+            return None
+        return Wait(Gate.WINDOW, opens_at, "campaign", name, f"sends {campaign.sending_window} {client.value.timezone}")
 
     def _paused_gate(self, lane: Lane) -> Wait | None:
         if ("all", "") in self.paused:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
-    from rotord.core.model import Address, Client, Domain, Outcome, Reply
+    from rotord.core.model import Address, Campaign, Client, Domain, Outcome, Reply
     from rotord.core.pool import Lane
 
 
@@ -167,6 +167,7 @@ class Fleet:
     gone_domains: Sequence[str] = ()
     gone_addresses: Sequence[str] = ()
     paused: frozenset[tuple[str, str]] | None = None
+    campaigns: Sequence[Campaign] | None = None  # all that have a rule of their own; None with `paused`
 
 
 @dataclass(frozen=True, slots=True)

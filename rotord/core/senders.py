@@ -120,7 +120,7 @@ class ClientState:
         """Take a changed value; what is counted stays counted."""
         self.value = value
         self.cap.set_limits(value.per_hour, value.per_day, value.transactional_reserve)
-        self.clock, self.fault = _clock(value)
+        self.clock, self.fault = window_clock(value.slug, value.timezone, value.sending_window)
         self.paced = value.pacing is Pacing.EVEN
         self.pace = make_pace("client", value.slug, value.per_hour, value.per_day, self)
         self.is_active = value.status is Status.ACTIVE
@@ -308,13 +308,16 @@ def _stopped_until(value: Address | Domain) -> float:
     return resting_until(value.health, value.health_until) if value.status is Status.ACTIVE else inf
 
 
-def _clock(client: Client) -> tuple[WindowClock, str]:
-    # The tables refuse unknown zones and malformed windows; if one is there all the same, only this client's bulk mail may wait for it.
+def window_clock(of: str, timezone: str, sending_window: str | None) -> tuple[WindowClock, str]:
+    """Read a sending window; the second is what is wrong with it.
+
+    The tables refuse unknown zones and malformed windows; if one is there all the same, only this one's bulk mail may wait for it.
+    """
     try:
-        zone = ZoneInfo(client.timezone)
-        window = parse_window(client.sending_window) if client.sending_window else ALWAYS
+        zone = ZoneInfo(timezone)
+        window = parse_window(sending_window) if sending_window else ALWAYS
     except (ZoneInfoNotFoundError, ValueError) as error:
-        return WindowClock(ALWAYS, ZoneInfo("UTC")), f"time zone or sending window of {client.slug} cannot be read: {error}"
+        return WindowClock(ALWAYS, ZoneInfo("UTC")), f"time zone or sending window of {of} cannot be read: {error}"
     return WindowClock(window, zone), ""
 
 

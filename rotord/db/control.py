@@ -84,6 +84,9 @@ async def resume(conn: Connection, kind: Target, name: str) -> Change:
                 return await _set_status(conn, kind, name, "active")
 
 
+#: a person's words that pausing and resuming leave as they are; a campaign that is done is over, but holds nothing
+STRONGER: Final = frozenset({"disabled", "cancelled"})
+
 INSERT_PAUSE: Final = """
 INSERT INTO rotord.pauses (kind, name)
 VALUES ($1, $2)
@@ -216,9 +219,9 @@ async def _set_status(conn: Connection, kind: Target, name: str, status: str) ->
 
 async def _set_found(conn: Connection, kind: Target, name: str, found: Record, status: str) -> Change:
     before: str = found["status"]
-    if before == "disabled" and status == "active":
-        raise DisabledError(f"{kind} {name} is disabled")
-    after = before if before == "disabled" else status
+    if before in STRONGER and status == "active":
+        raise DisabledError(f"{kind} {name} is {before}")
+    after = before if before in STRONGER else status
     if after != before:
         await conn.execute(SET_STATUS[kind], name, after)
     return Change(before, after, health=found["health"], health_reason=found["health_reason"])

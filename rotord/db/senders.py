@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rotord.core.model import Address, Client, Domain, Health, Pacing, Status
+from rotord.core.model import Address, Campaign, Client, Domain, Health, Pacing, Status
 from rotord.core.records import Fleet
 
 if TYPE_CHECKING:
@@ -39,7 +39,12 @@ SELECT kind, name
 UNION ALL
 SELECT 'campaign', client || '/' || name
   FROM rotord.campaigns
- WHERE status <> 'active'
+ WHERE status IN ('paused', 'cancelled')
+"""
+CAMPAIGNS = """
+SELECT client, name, sending_window
+  FROM rotord.campaigns
+ WHERE sending_window IS NOT NULL AND status <> 'cancelled'
 """
 MARK = "SELECT pg_current_snapshot()::text"
 # The upper bound excludes nothing that can be seen. It makes the range look narrow to a planner that has no statistics.
@@ -60,6 +65,7 @@ async def load(db: Executor, timeout_s: float | None = None) -> Fleet:
         await _domains(db, None, timeout_s),
         await _addresses(db, None, timeout_s),
         paused=await _paused(db),
+        campaigns=await _campaigns(db),
     )
 
 
@@ -88,6 +94,7 @@ async def changes(db: Executor, mark: str) -> Fleet:
         sorted(set(named["domain"]) - {domain.name for domain in domains}),
         sorted(set(named["address"]) - {address.email for address in addresses}),
         await _paused(db) if paused else None,
+        await _campaigns(db) if paused else None,
     )
 
 
@@ -125,3 +132,7 @@ async def _addresses(db: Executor, emails: list[str] | None, timeout_s: float | 
 
 async def _paused(db: Executor) -> frozenset[tuple[str, str]]:
     return frozenset((row[0], row[1]) for row in await db.fetch(PAUSED))
+
+
+async def _campaigns(db: Executor) -> list[Campaign]:
+    return [Campaign(*row) for row in await db.fetch(CAMPAIGNS)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rotord.db import lease, ledger, queue, reconcile, reports, senders, settle
+from rotord.db import campaigns, lease, ledger, queue, reconcile, reports, senders, settle, stats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,8 +139,16 @@ class PostgresStore:
         """See db.reports."""
         await reports.publish(self._pool, provider_reports)
 
+    async def roll_up(self, now: float) -> None:
+        """See db.stats; and stop the campaigns of whoever replied."""
+        while await campaigns.obey_replies(self._pool) == campaigns.EVENTS:
+            pass
+        while await stats.roll_up(self._pool, now) == stats.BATCH:
+            pass
+
     async def tidy(self, now: float) -> None:
-        """Count finished days, forget changes of the fleet that everybody has seen."""
+        """Count finished days, forget changes of the fleet that everybody has seen, call back what is queued in cancelled campaigns."""
         for day in await ledger.days_to_roll_up(self._pool, now):
             await ledger.roll_up(self._pool, day, LONG_S)
         await senders.forget_changes(self._pool)
+        await campaigns.sweep(self._pool)

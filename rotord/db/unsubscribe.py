@@ -33,6 +33,12 @@ WITH message AS (
   SELECT m.client, rotord.lower_case(m.recipient), 'unsubscribe', $2
   FROM message AS m
   ON CONFLICT DO NOTHING
+  RETURNING 1
+), pressed AS (  -- for the statistics: once a message, and not by who was suppressed already
+  INSERT INTO rotord.unsubscribes (outbox_id)
+  SELECT $1
+  FROM added
+  ON CONFLICT DO NOTHING
 )
 SELECT coalesce(nullif(c.name, ''), c.slug) AS client, m.recipient
 FROM message AS m

@@ -26,6 +26,7 @@ _log = structlog.get_logger(__name__)
 STRANDED_S = 5.0
 LOCKED_S = 0.1
 TIDY_S = 60.0
+ROLL_UP_S = 10.0
 # What has not changed is published this often all the same: `updated_at` is how a reader tells a quiet leader from a dead one.
 PUBLISH_AT_LEAST_S = 10.0
 
@@ -50,7 +51,7 @@ class Maintenance:
     async def run(self, stop: asyncio.Event) -> None:
         """Run every loop until `stop`."""
         async with asyncio.TaskGroup() as group:
-            for loop in (self._ripen, self._fleet, self._expire, self._strand, self._read_back, self._publish, self._tidy):
+            for loop in (self._ripen, self._fleet, self._expire, self._strand, self._read_back, self._publish, self._tidy, self._roll_up):
                 group.create_task(loop(stop), name=f"maintenance{loop.__name__}")
             await stop.wait()
             self.rows_wake.set()
@@ -127,6 +128,10 @@ class Maintenance:
             name, provider.kind, status.up, status.ready, status.in_flight, status.capacity, reason, next_try_in_s, limits
         )
 
+    async def _roll_up(self, stop: asyncio.Event) -> None:
+        while not await wait(stop, ROLL_UP_S):
+            await until_done(lambda: self._store.roll_up(self._parts.clock.now()), "statistics")
+
     async def _tidy(self, stop: asyncio.Event) -> None:
         while not await wait(stop, TIDY_S):
             await until_done(lambda: self._store.tidy(self._parts.clock.now()), "tidy")
@@ -148,6 +153,12 @@ def apply_fleet(pool: SenderPool, fleet: Fleet) -> bool:
     for address in fleet.addresses:
         if address.domain in pool.domains:
             pool.put_address(address)
+    _apply_words(pool, fleet)
+    return fleet != Fleet(fleet.mark)
+
+
+def _apply_words(pool: SenderPool, fleet: Fleet) -> None:
     if fleet.paused is not None:
         pool.set_paused(fleet.paused)
-    return fleet != Fleet(fleet.mark)
+    if fleet.campaigns is not None:
+        pool.set_campaigns(fleet.campaigns)

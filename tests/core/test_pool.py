@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rotord.core.limits import DAY, HOUR
-from rotord.core.model import Address, Client, Domain, Health, Kind, Outcome, Pacing, ProviderLimits, Status
+from rotord.core.model import Address, Campaign, Client, Domain, Health, Kind, Outcome, Pacing, ProviderLimits, Status
 from rotord.core.pool import Assignment, Fail, Lane, LedgerRow, Move, Open, SenderPool
 from rotord.core.senders import LOOKS, Gate, Wait
 
@@ -524,6 +524,23 @@ def test_pauses_of_every_kind_hold_what_they_name_and_nothing_else():
 
     assert isinstance(pool.choose(LANE, AT), Assignment)
     assert pool.choose(Lane("nobody", "main", BULK), AT).gate is Gate.NO_ADDRESS
+
+
+def test_a_campaigns_window_holds_its_bulk_mail_and_no_other():
+    pool = fleet(client={"timezone": "Europe/Berlin"})
+    pool.set_campaigns([Campaign("acme", "spring", "daily 00:00-00:01"), Campaign("acme", "odd", "whenever")])
+    spring = LANE._replace(campaign="spring")
+
+    held = pool.choose(spring, AT)
+    assert isinstance(held, Wait)
+    assert (held.gate, held.scope, held.name) == (Gate.WINDOW, "campaign", "acme/spring")
+    assert isinstance(pool.choose(spring, held.until), Assignment)
+    assert pool.choose(LANE._replace(campaign="odd"), AT).until == inf
+    assert all(isinstance(pool.choose(lane, AT), Assignment) for lane in (LANE, spring._replace(kind=TRANSACTIONAL)))
+    pool.put_client(Client("acme", timezone="UTC"))
+    assert pool.choose(spring, AT).until - held.until == HOUR
+    pool.set_campaigns([])
+    assert isinstance(pool.choose(spring, AT), Assignment)
 
 
 def test_the_window_and_the_pace_hold_bulk_mail_only():

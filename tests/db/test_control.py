@@ -73,14 +73,15 @@ async def test_the_leader_hears_of_every_pause(db):
 @pytest.mark.parametrize("kind", STATUS)
 async def test_what_a_person_disabled_is_neither_enabled_nor_softened(db, kind):
     name, status = STATUS[kind]
-    await db.execute(control.SET_STATUS[kind], name, "disabled")
+    word = "cancelled" if kind is Target.CAMPAIGN else "disabled"
+    await db.execute(control.SET_STATUS[kind], name, word)
 
     with pytest.raises(DisabledError):
         await control.resume(db, kind, name)
     change = await control.pause(db, kind, name)
 
-    assert (change.after, change.changed) == ("disabled", False)
-    assert await db.fetchval(status) == "disabled"
+    assert (change.after, change.changed) == (word, False)
+    assert await db.fetchval(status) == word
 
 
 @pytest.mark.parametrize(

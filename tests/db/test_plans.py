@@ -15,7 +15,7 @@ from plan_watch import PlanWatch
 
 from rotord.core.model import Blame, Outcome, Reply
 from rotord.core.records import Begin, Cursor, LaneRequest, Next, Settlement, Step, Term
-from rotord.db import explain, lease, ledger, queue, senders, settle
+from rotord.db import campaigns, explain, lease, ledger, queue, senders, settle, stats
 
 BIG = ("queue", "outbox", "attempts", "message_state", "suppressions", "threads", "fleet_changes")
 BATCH = 100
@@ -126,6 +126,11 @@ async def win(db):
     assert await lease.win(db, UUID(int=7), 10.0, "n") is not None
 
 
+async def sweep(db):
+    await db.execute("UPDATE rotord.campaigns SET status = 'cancelled' WHERE client = 'client-1'")
+    assert await db.fetchval(campaigns.SWEEP, 50) == 50
+
+
 async def recover(db, term):
     await db.execute("UPDATE rotord.lease SET epoch = 4")
     assert await settle.recover(db, Term(HOLDER, 4, term.now, term.ids_from), 60.0) == 500
@@ -159,6 +164,8 @@ STATEMENTS: dict[str, tuple[Any, set[str]]] = {
     "recent_of": (lambda db, facts: ledger.recent_of(db, facts.term.now, "client-1"), {"attempts_pkey"}),
     "requests_of_others": (lambda db, facts: ledger.requests_of_others(db, facts.term.now, "client-1", ["relay"]), {"attempts_pkey"}),
     "changes": (lambda db, facts: senders.changes(db, facts.mark), {"fleet_changes_xid"}),
+    "roll_up": (lambda db, facts: stats.roll_up(db, facts.term.now), {"attempts_pkey", "attempts_outbox", "outbox_pkey"}),
+    "sweep": (lambda db, _: sweep(db), {"queue_ready", "outbox_pkey", "attempts_pkey", *HEAD_OF_THREAD}),
     "win": (lambda db, _: win(db), {"attempts_pkey"}),
     "recover": (lambda db, facts: recover(db, facts.term), {"attempts_pkey", "queue_pkey", "threads_pkey"}),
     "insert_of_one": (lambda db, _: db.execute(INSERT, 4475), {"queue_thread", "threads_pkey"}),

@@ -225,7 +225,7 @@ FLEET_REFUSED = [
     ("addresses", {"used_day": -1}, "addresses_used_day_is_not_negative"),
     ("addresses", {"health": "paused"}, "addresses_health_is_known"),
     ("campaigns", {"name": ""}, "campaigns_name_is_a_line_of_200"),
-    ("campaigns", {"status": "on"}, "campaigns_status_is_active_paused_or_disabled"),
+    ("campaigns", {"status": "on"}, "campaigns_status_is_active_paused_cancelled_or_done"),
     ("pauses", {"kind": "client", "name": "acme"}, "pauses_kind_is_all_stream_or_provider"),
     ("pauses", {"kind": "all", "name": "x"}, "pauses_name_fits_its_kind"),
     ("pauses", {"kind": "stream", "name": "acme"}, "pauses_name_fits_its_kind"),

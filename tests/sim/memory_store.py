@@ -157,6 +157,9 @@ class MemoryStore:
     async def publish(self, reports: Sequence[ProviderReport]) -> None:
         """Nobody reads it here."""
 
+    async def roll_up(self, now: float) -> None:
+        """Nobody reads statistics here."""
+
     async def tidy(self, now: float) -> None:
         """Nothing to do: months are counted from the attempts, which stay."""
 
