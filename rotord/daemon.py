@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 from contextlib import AsyncExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, assert_never
 
@@ -101,7 +101,7 @@ async def run(settings: Settings, *, started: Callable[[Node], Awaitable[None]] 
         key = await unsubscribe_key(pool)
         # Before the providers: its lock is given back only when no connection is left.
         journal = stack.enter_context(closing(Journal(settings.state.dir)))
-        providers, look_ups = build_providers(settings), build_look_ups(settings)
+        providers, look_ups = build_providers(settings, key), build_look_ups(settings)
         for close in [*(provider.close for provider in providers.values()), *(look_up.close for look_up in look_ups.values())]:
             stack.push_async_callback(close)
         store, counters = PostgresStore(pool), Counters(version("rotord"))
@@ -186,13 +186,13 @@ async def open_database(settings: Settings, stack: AsyncExitStack) -> tuple[str,
     return url, embedded
 
 
-def build_providers(settings: Settings) -> dict[str, Provider]:
-    """Every configured provider, by name."""
+def build_providers(settings: Settings, key: bytes = b"") -> dict[str, Provider]:
+    """Every configured provider, by name; `key` makes the return paths of those that have them."""
     providers: dict[str, Provider] = {}
     for name, config in settings.providers.items():
         match config:
             case Smtp():
-                providers[name] = SmtpProvider(smtp_config(name, config))
+                providers[name] = SmtpProvider(replace(smtp_config(name, config), return_path_key=key))
             case Sandbox():
                 providers[name] = SandboxProvider(
                     SandboxConfig(
@@ -269,6 +269,7 @@ def smtp_config(name: str, config: Smtp) -> SmtpConfig:
         password=config.password.get_secret_value(),
         connections=config.slots,
         ca_file=str(config.ca_file) if config.ca_file else "",
+        return_path=config.return_path,
         hello_name=config.hello_name or socket.getfqdn(),
         connect_timeout_s=config.connect_timeout_seconds,
         command_timeout_s=config.command_timeout_seconds,

@@ -16,6 +16,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from rotord.core import return_path
 from rotord.core.model import Blame, Outcome
 from rotord.providers.availability import Availability
 from rotord.providers.base import ProviderStatus
@@ -251,6 +252,14 @@ class SmtpProvider:
             self._availability.failed(f"{reply.code} {reply.text}".strip())
 
 
+def _return_path(config: SmtpConfig, envelope: Envelope) -> str:
+    """Where bounces go: to an address of this attempt alone, or, without one, to the sender."""
+    if not config.return_path:
+        return envelope.sender.email
+    domain = config.return_path.replace("{domain}", envelope.sender.email.rpartition("@")[2])
+    return return_path.build(config.return_path_key, envelope.attempt_id, domain)
+
+
 class SmtpSlot:
     """One session, taken for one message."""
 
@@ -274,7 +283,12 @@ class SmtpSlot:
         """Send one message. Cancelled, it cuts the connection: half a message with no dot is no message."""
         connection, config = self._connection, self._config
         transaction = self._transaction = SmtpTransaction(
-            connection.client, connection.writer, envelope, config.command_timeout_s, config.final_dot_timeout_s
+            connection.client,
+            connection.writer,
+            envelope,
+            config.command_timeout_s,
+            config.final_dot_timeout_s,
+            return_path=_return_path(config, envelope),
         )
         reply: Reply | None = None
         try:

@@ -39,6 +39,9 @@ class SmtpConfig:
     connections: int = 8
     ca_file: str = ""
     hello_name: str = "localhost"
+    #: the domain of the return path of each message, `{domain}` for the sender's; empty: the sender address is the return path
+    return_path: str = ""
+    return_path_key: bytes = b""
     connect_timeout_s: float = 30.0
     #: for everything from MAIL to the last byte before the final dot
     command_timeout_s: float = 300.0

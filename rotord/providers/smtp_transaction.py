@@ -37,7 +37,14 @@ class SmtpTransaction:
     """MAIL, RCPT, DATA, body, final dot. `writer` writes to the session's own transport, with flow control."""
 
     def __init__(
-        self, client: SMTP, writer: asyncio.StreamWriter, envelope: Envelope, command_timeout_s: float, final_dot_timeout_s: float
+        self,
+        client: SMTP,
+        writer: asyncio.StreamWriter,
+        envelope: Envelope,
+        command_timeout_s: float,
+        final_dot_timeout_s: float,
+        *,
+        return_path: str = "",
     ) -> None:
         self.phase = Phase.MAIL
         self.body_left = False
@@ -48,6 +55,7 @@ class SmtpTransaction:
         self._client = client
         self._writer = writer
         self._envelope = envelope
+        self._return_path = return_path or envelope.sender.email
         self._command_timeout_s = command_timeout_s
         self._final_dot_timeout_s = final_dot_timeout_s
 
@@ -110,7 +118,7 @@ class SmtpTransaction:
     def _commands(self) -> list[tuple[Phase, tuple[bytes, ...]]] | Reply:
         """Put the envelope into words this server knows, or refuse what it could not carry."""
         extensions, mime = self._client.esmtp_extensions, self._envelope.mime
-        sender, recipient = _in_ascii(self._envelope.sender.email), _in_ascii(self._envelope.message.recipient)
+        sender, recipient = _in_ascii(self._return_path), _in_ascii(self._envelope.message.recipient)
         utf8 = not (sender + recipient).isascii() or not mime.partition(b"\r\n\r\n")[0].isascii()
         refusal = _refusal(extensions, sender, recipient, mime, utf8=utf8)
         if refusal is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping  # noqa: TC003  pydantic reads annotations at run time
 from types import MappingProxyType
 from typing import Annotated, Final, Literal
@@ -52,6 +53,12 @@ class ProviderSettings(Section):
         )
 
 
+def _return_path(text: str) -> str:
+    if text and not re.fullmatch(r"(?:[a-z0-9-]+\.)*(?:\{domain\}|[a-z0-9-]+\.[a-z0-9-]+)", text):
+        raise ValueError("is no domain; give one like bounces.example.com or bounces.{domain}, or nothing")
+    return text
+
+
 class Smtp(ProviderSettings):
     """A relay that speaks SMTP."""
 
@@ -71,6 +78,11 @@ class Smtp(ProviderSettings):
         absent="the system's only",
     )
     hello_name: str = setting("", "what EHLO says; empty: this host's name", max_length=253)
+    return_path: Annotated[str, AfterValidator(_return_path)] = setting(
+        "",
+        "domain of each message's own return path (docs/inbound.md), like bounces.{domain}, the sender's; empty: none",
+        max_length=253,
+    )
     idle_seconds: float = setting(60.0, "an idle connection is closed after it, before the relay does", unit="s", ge=1, le=300)
     # RFC 5321 4.5.3.2 asks for at least these two
     connect_timeout_seconds: float = setting(30.0, "to connect and agree on TLS", unit="s", ge=1, le=300)

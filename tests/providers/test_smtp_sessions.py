@@ -9,6 +9,7 @@ import pytest
 
 from rotord.core.model import Blame, Outcome
 from rotord.core.replies import Phase
+from rotord.core.return_path import attempt_of
 from rotord.providers.smtp import SmtpProvider
 from rotord.receiver import Receiver, ReceiverConfig
 from tests.doubles.smtp_server import HANG, ScriptedServer
@@ -201,3 +202,16 @@ async def test_a_relay_that_asks_for_less_is_given_a_rest_and_fewer_messages_at_
             assert provider.status().capacity == capacity
 
         assert provider.status().reason == ""
+
+
+async def test_bounces_go_to_the_sender_or_to_a_return_path_of_the_attempt():
+    key = b"0123456789abcdef"
+    async with ScriptedServer({}) as server:
+        async with smtp(server.port) as plain:
+            await send(plain)
+        async with smtp(server.port, return_path="bounces.{domain}", return_path_key=key) as own:
+            await send(own)
+    first, second = [command.split(b"<")[1].split(b">")[0].decode() for command in server.commands if command.startswith(b"MAIL")]
+
+    assert first == "a@x.example"
+    assert (second.rpartition("@")[2], attempt_of(key, second)) == ("bounces.x.example", envelope().attempt_id)
