@@ -322,7 +322,7 @@ def _bind(settings: Settings) -> socket.socket:
 def _term_config(settings: Settings, hurry: asyncio.Event, counters: Counters, look_ups: Mapping[str, LookUp]) -> TermConfig:
     engine = settings.engine
     return TermConfig(
-        limits=tuple(config.limits(name) for name, config in settings.providers.items()),
+        limits=tuple(config.limits(name, prefer=settings.routing.prefer) for name, config in settings.providers.items()),
         engine=EngineConfig(engine.concurrency, engine.bytes_in_flight, engine.poll_seconds),
         retry=RetryPolicy(engine.retry_first_seconds, engine.retry_max_seconds, engine.retry_for_seconds),
         drain_s=max(engine.drain_seconds - CLOSING_S, engine.drain_seconds / 2),

@@ -62,7 +62,7 @@ def test_the_example_and_the_reference_are_what_the_model_says():
 
 
 def test_every_key_stands_in_the_example_and_what_is_commented_out_is_toml():
-    settings = re.findall(r"^(?:# )?(\[[a-z0-9_.]+\]|[a-z_]+ = .*)$", example(), re.MULTILINE)
+    settings = re.findall(r"^(?:# )?(\[[a-z0-9_.]+\]|[a-z0-9_]+ = .*)$", example(), re.MULTILINE)
     everything = tomllib.loads("\n".join(settings))
 
     for key in keys():

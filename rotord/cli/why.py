@@ -206,7 +206,10 @@ async def _rebuild(session: Session, *, client: str = "", email: str = "") -> tu
 
     settings, conn = session.settings, session.conn
     now = float(await conn.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8"))
-    pool = SenderPool([config.limits(name) for name, config in settings.providers.items()], settings.engine.thread_wait_seconds)
+    pool = SenderPool(
+        [config.limits(name, prefer=settings.routing.prefer) for name, config in settings.providers.items()],
+        settings.engine.thread_wait_seconds,
+    )
     apply_fleet(pool, await senders.load(conn))
     if email in pool.addresses:
         client = pool.addresses[email].domain.value.client

@@ -223,12 +223,17 @@ class SecondBucket:
 
 
 class MonthBudget:
-    """What a plan pays for in a calendar month, UTC. A request counts from its begin, whatever became of it."""
+    """What a plan pays for in a calendar month, UTC. A request counts from its begin, whatever became of it.
 
-    __slots__ = ("_next", "_since", "per_month", "used")
+    Spread, day d of a month of D days may bring the month's use to d/D of the plan (rounded up): never ahead of an even use, and what
+    earlier days left is there for the rest of the month. It follows from the month's count alone, so a restart changes nothing.
+    """
 
-    def __init__(self, per_month: int) -> None:
+    __slots__ = ("_next", "_since", "is_spread", "per_month", "used")
+
+    def __init__(self, per_month: int, *, is_spread: bool = False) -> None:
         self.per_month = per_month
+        self.is_spread = is_spread
         self.used = 0
         self._since = -inf
         self._next = -inf
@@ -249,9 +254,14 @@ class MonthBudget:
             self.used -= 1
 
     def free_at(self, now: float) -> float:
-        """`now`, or the first second of the next month."""
+        """`now`, or the first second of the next month; spread: or of the day whose share begins."""
         self._turn(now)
-        return now if self.used < self.per_month else self._next
+        if self.used >= self.per_month:
+            return self._next
+        if not self.is_spread:
+            return now
+        days = round((self._next - self._since) / DAY)
+        return max(now, self._since + self.used * days // self.per_month * DAY)
 
     def _turn(self, now: float) -> None:
         if now < self._next:

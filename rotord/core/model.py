@@ -144,6 +144,9 @@ class ProviderLimits:
     per_month: int | None = None
     max_in_flight: int = 100
     weight: float = 1.0
+    is_month_spread: bool = False
+    #: of what is open the lowest is taken first, turns by weight among equals
+    preference: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

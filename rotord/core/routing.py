@@ -31,7 +31,7 @@ class ProviderGate:
         self.limits = limits
         self.cap = RollingCap(limits.per_hour, limits.per_day)
         self.bucket = SecondBucket(limits.per_second) if limits.per_second is not None else None
-        self.month = MonthBudget(limits.per_month) if limits.per_month is not None else None
+        self.month = MonthBudget(limits.per_month, is_spread=limits.is_month_spread) if limits.per_month is not None else None
         self.breaker = Breaker()
         self.paused = False
         self.slots = 0
@@ -79,7 +79,8 @@ class Route:
         self._passes = [0.0] * len(self.gates)
 
     def pick(self, now: float, avoid: str = "") -> ProviderGate | None:
-        """The open provider whose turn it is, the earlier one in the domain's list on a tie; None when none is open.
+        """The open provider that is preferred (the cheaper, if so set), among equals the one whose turn it is, the earlier one in the
+        domain's list on a tie; None when none is open.
 
         The one named `avoid` has just failed the message, and is picked only when no other is open.
         """
@@ -88,12 +89,12 @@ class Route:
             return gate if gate.is_open(now) else None
         best: ProviderGate | None = None
         avoided: ProviderGate | None = None
-        lowest = inf
+        lowest = (inf, inf)
         for gate, pass_ in zip(self.gates, self._passes, strict=True):
             if avoid and gate.limits.name == avoid:
                 avoided = gate
-            elif pass_ < lowest and gate.is_open(now):
-                best, lowest = gate, pass_
+            elif (rank := (gate.limits.preference, pass_)) < lowest and gate.is_open(now):
+                best, lowest = gate, rank
         if best is None and avoided is not None and avoided.is_open(now):
             return avoided
         return best

@@ -133,6 +133,14 @@ class Engine(Section):
         return self
 
 
+class Routing(Section):
+    """Which of a domain's providers carries a message."""
+
+    prefer: Literal["order", "cheapest"] = setting(
+        "order", "order: by weight, in the domain's order; cheapest: the lowest cost_per_1000 that has room (limits, plan, slots)"
+    )
+
+
 class Dkim(Section):
     """A key that signs a domain's mail here; providers that sign themselves need none."""
 
@@ -207,6 +215,7 @@ class Settings(BaseSettings):
     http: Http = Http()
     engine: Engine = Engine()
     providers: Annotated[Mapping[Name, AnyProvider], *FROZEN] = Field({}, validate_default=True)
+    routing: Routing = Routing()
     dkim: Annotated[Mapping[Name, Dkim], *FROZEN] = Field({}, validate_default=True)
     reconcile: Reconcile = Reconcile()
     alerts: Alerts = Alerts()

@@ -22,6 +22,8 @@ class ProviderSettings(Section):
     per_month: int | None = setting(
         None, "in a calendar month, UTC: the plan that is paid for", example=1000000, absent="no limit", ge=0, lt=2**31
     )
+    spread_month: bool = setting(False, "spread per_month: day d of a month of D days may bring its use to d/D of it, no further")
+    cost_per_1000: float = setting(0.0, "what 1,000 messages cost, in any currency; for routing.prefer", ge=0, le=1e6)
     max_in_flight: int | None = setting(
         None, "messages on the wire at once", example=100, absent="100; smtp: its connections", ge=1, le=10_000
     )
@@ -40,7 +42,7 @@ class ProviderSettings(Section):
         """How many messages may be on the wire at once."""
         return 100 if self.max_in_flight is None else self.max_in_flight
 
-    def limits(self, name: str) -> ProviderLimits:
+    def limits(self, name: str, *, prefer: Literal["order", "cheapest"] = "order") -> ProviderLimits:
         """Give the limits as the core knows them."""
         return ProviderLimits(
             name=name,
@@ -50,6 +52,8 @@ class ProviderSettings(Section):
             per_month=self.per_month,
             max_in_flight=self.slots,
             weight=self.weight,
+            is_month_spread=self.spread_month,
+            preference=self.cost_per_1000 if prefer == "cheapest" else 0.0,
         )
 
 

@@ -418,3 +418,49 @@ def test_a_request_given_back_after_the_month_has_turned_gives_the_new_month_not
     budget.give_back(at(2027, 1, 1))
 
     assert budget.free_at(at(2027, 1, 1)) == at(2027, 1, 1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    per_month=st.integers(1, 3000),
+    days=st.lists(st.integers(0, 400), min_size=62, max_size=62),
+    restart_on=st.integers(0, 61),
+)
+def test_a_spread_plan_is_never_ahead_of_an_even_use_and_wastes_nothing_over_two_months(per_month, days, restart_on):
+    """December and January, by the day: each day as much as wanted or allowed; the month's turn gives a new plan."""
+    begins = datetime(2026, 12, 1, tzinfo=UTC).timestamp()
+    budget, used = MonthBudget(per_month, is_spread=True), 0
+    for number, wanted in enumerate(days):
+        now, of_month = begins + number * DAY, number % 31 + 1
+        used = 0 if of_month == 1 else used
+        if number == restart_on:
+            budget = MonthBudget(per_month, is_spread=True)
+            budget.restore(now, used)
+        allowed = -(-per_month * of_month // 31)
+        for _ in range(wanted):
+            if budget.free_at(now) > now:
+                break
+            budget.take(now)
+            used += 1
+
+        assert used <= allowed
+        assert (budget.free_at(now + DAY - 1) > now + DAY - 1) == (used == allowed)
+
+        opens_at = budget.free_at(now)
+        if used == allowed:  # exactly at a midnight, and then one more may begin
+            assert (opens_at - begins) % DAY == 0
+            assert opens_at <= begins + (31 if number < 31 else 62) * DAY
+        if of_month < 31 and used == allowed == per_month:
+            assert opens_at == begins + (31 if number < 31 else 62) * DAY
+
+
+def test_a_spread_plan_opens_at_midnight_utc_of_the_day_whose_share_begins():
+    first = datetime(2026, 11, 1, tzinfo=UTC).timestamp()
+    budget = MonthBudget(60, is_spread=True)
+    budget.restore(first + 5 * DAY, 12)
+
+    assert budget.free_at(first + 6 * DAY - 1) == first + 6 * DAY
+
+    budget.restore(first + 6 * DAY, 60)
+
+    assert budget.free_at(first + 6 * DAY) == datetime(2026, 12, 1, tzinfo=UTC).timestamp()

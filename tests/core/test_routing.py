@@ -163,3 +163,29 @@ def test_a_provider_that_fails_is_passed_over_until_its_probe_which_is_one_messa
     first.give_back(probe_at)
 
     assert first.is_open(probe_at)
+
+
+def test_the_preferred_provider_carries_all_it_has_room_for_and_equals_take_turns():
+    route = Route(
+        [gate("dear", preference=9.0), gate("cheap", preference=1.0, per_hour=5), gate("b", preference=4.0), gate("c", preference=4.0)]
+    )
+    sent = send(route, 25)
+
+    assert sent[:5] == ["cheap"] * 5
+    assert Counter(sent[5:]) == {"b": 10, "c": 10}
+
+    cheap = route.gates[1]
+
+    assert route.pick(AT + HOUR) is cheap
+    assert route.pick(AT + HOUR, avoid="cheap") is not cheap
+
+
+def test_a_spread_plan_leaves_the_rest_of_its_day_to_the_others():
+    # the 30th of November, half of which is gone: all but one day's share of 30 is used
+    spread, other = gate("a", per_month=30, is_month_spread=True, preference=0.0), gate("b", preference=1.0)
+    spread.month.restore(AT, 28)
+    sent = send(Route([spread, other]), 5)
+
+    assert sent == ["a", "a", "b", "b", "b"]
+    assert spread.limits_open_at(AT) == datetime(2026, 12, 1, tzinfo=UTC).timestamp()
+    assert send(Route([spread, other]), 3, datetime(2026, 12, 1, tzinfo=UTC).timestamp()) == ["a", "b", "b"]
