@@ -79,9 +79,9 @@ class Route:
         self._passes = [0.0] * len(self.gates)
 
     def pick(self, now: float, avoid: str = "") -> ProviderGate | None:
-        """The open provider that is preferred (the cheaper, if so set), among equals the one whose turn it is, the earlier one in the
-        domain's list on a tie; None when none is open.
+        """The open provider that is preferred, among equals the one whose turn it is; None when none is open.
 
+        On a tie it is the earlier one in the domain's list.
         The one named `avoid` has just failed the message, and is picked only when no other is open.
         """
         if len(self.gates) == 1:
