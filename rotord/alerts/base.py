@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 TIMEOUT_S: Final = 10.0
 #: an answer of any of the services is a few hundred bytes
 _LARGEST_ANSWER: Final = 65_536
+#: shorter parts of a path are words, such as "services"
+_SHORTEST_SECRET: Final = 12
 
 
 class Told(NamedTuple):
@@ -63,13 +65,22 @@ async def post(url: str, content: Mapping[str, Any]) -> Answer:
                 URL(url, encoded=True), data=orjson.dumps(content), headers={"Content-Type": "application/json"}, allow_redirects=False
             ) as response,
         ):
-            return Answer(response.status, response.headers, await response.content.read(_LARGEST_ANSWER))
+            return Answer(response.status, response.headers, _without_address(url, await response.content.read(_LARGEST_ANSWER)))
     except TimeoutError:
         return Answer(0, {}, b"", f"no answer within {TIMEOUT_S:.0f} s")
     except aiohttp.ClientConnectorError as error:
         return Answer(0, {}, b"", f"cannot connect: {error.os_error.strerror or type(error).__name__}")
     except (aiohttp.ClientError, OSError, ValueError) as error:  # their texts may hold the address
         return Answer(0, {}, b"", type(error).__name__)
+
+
+def _without_address(url: str, body: bytes) -> bytes:
+    """Mask what a server repeats of the address it was asked at: a part of the path is the secret."""
+    parts = [part for piece in URL(url, encoded=True).raw_path.split("/") for part in (piece, piece.removeprefix("bot"))]
+    for part in sorted({url, *parts}, key=len, reverse=True):
+        if len(part) >= _SHORTEST_SECRET:
+            body = body.replace(part.encode(), b"***")
+    return body
 
 
 def seconds(text: object) -> float | None:

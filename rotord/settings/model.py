@@ -243,6 +243,7 @@ class Settings(BaseSettings):
     def secrets(self) -> list[str]:
         """List every secret value in use, the longest first, for the log to mask."""
         found = set(_secrets(self))
+        found.update(part for part in self.alerts.slack.webhook_url.get_secret_value().split("/")[3:] if len(part) >= 12)  # noqa: PLR2004
         url = self.database.url.get_secret_value()
         if url == "embedded":
             found.discard(url)
