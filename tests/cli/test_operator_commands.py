@@ -4,6 +4,9 @@ from datetime import timedelta
 
 from outbox_rows import begin, fail, insert, make_uncertain, status
 
+from rotord.core.alerting import Alert, Severity
+from rotord.db import alerts
+
 
 async def test_pause_and_resume_say_what_they_did_and_what_was_so_already(rotord, db):
     assert (await rotord("pause", "client", "acme")).out == "client acme is paused\n"
@@ -181,3 +184,18 @@ async def test_events_replay_has_stored_posts_folded_again(rotord, db):
     assert (await rotord("events", "replay", "--since", "36h")).out == "1 post will be folded again\n"
     assert (await rotord("events", "replay", "--json")).json == {"posts": 2}
     assert await db.fetchval("SELECT count(*) FROM rotord.provider_posts WHERE folded_at IS NULL") == 3
+
+
+async def test_status_shows_open_alerts_the_most_urgent_first(rotord, db):
+    assert "alerts     none open" in (await rotord("status")).out
+
+    await alerts.raise_alert(db, Alert("plan_used", "relay", Severity.INFO, "80 %"))
+    await alerts.raise_alert(db, Alert("provider_down", "relay", Severity.CRITICAL, "refused"))
+    out = (await rotord("status")).out
+
+    assert "alerts     2 open" in out
+    assert out.index("critical provider down relay (for") < out.index("info plan used relay")
+
+    shown = (await rotord("status", "--json")).json["alerts"]
+
+    assert [(one["what"], one["severity"]) for one in shown] == [("provider_down", "critical"), ("plan_used", "info")]
