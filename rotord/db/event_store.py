@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from rotord.core.alerting import Alert, Severity
-from rotord.core.events import SILENT_SINCE_S, SILENT_UNTIL_S, RefusedDataError, is_silent
-from rotord.db import alerts, events, posts
+from rotord.core.events import SILENT_SINCE_S, SILENT_UNTIL_S, EventKind, RefusedDataError, is_silent
+from rotord.db import alerts, campaigns, events, posts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,10 @@ class PostgresEvents:
         return await posts.unfolded(self._pool, limit, size)
 
     async def fold(self, term: Term, told: Sequence[Told], read: Sequence[Folded]) -> int | None:
-        """See db.events."""
+        """See db.events. What a reply stops is stopped before its post counts as read, so that a crash between the two loses nothing."""
+        for one in told:
+            if one.event.kind is EventKind.REPLIED and one.claimed is not None:
+                await campaigns.stop_on_reply(self._pool, one.claimed)
         try:
             return await events.fold(self._pool, term, told, read)
         except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:

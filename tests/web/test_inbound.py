@@ -167,6 +167,21 @@ async def test_a_reply_by_mailguns_route_marks_its_message_whoever_sent_it(db, s
     assert (await db.fetchval("SELECT replied_at FROM rotord.messages WHERE id = $1", message)).isoformat() == "2026-11-02T10:00:00+00:00"
 
 
+async def test_a_reply_stops_its_campaign_for_its_recipient_where_the_campaign_says_so(db, site):
+    first, _ = await sent(db, recipient="r@example.org", campaign="stops")
+    later = await insert(db, recipient="R@example.org", campaign="stops")
+    others = [
+        await insert(db, recipient="r@example.org", campaign="goes-on"),
+        await insert(db, recipient="s@example.org", campaign="stops"),
+    ]
+    await db.execute("UPDATE rotord.campaigns SET stop_on_reply = true WHERE name = 'stops'")
+    await post(site, "/inbound/relay", data=reply(message_id(first, "acme.example")), headers=BEARER)
+    await fold(db)
+
+    assert await db.fetchval("SELECT status FROM rotord.messages WHERE id = $1", later) == "cancelled"
+    assert {row[0] for row in await db.fetch("SELECT status FROM rotord.messages WHERE id = ANY ($1)", others)} == {"queued"}
+
+
 @pytest.mark.parametrize("raw_mode", [True, False])
 async def test_a_reply_by_sendgrids_inbound_parse(db, site, raw_mode):
     message, _ = await sent(db, recipient="r@example.org")
