@@ -76,7 +76,7 @@ async def test_a_rate_is_exact_in_any_ten_seconds_and_nearly_so_in_any_second(
 async def test_a_steady_run_against_idle_closers_leaves_nothing_uncertain(
     database_url: str, db: asyncpg.Connection, tmp_path: Path
 ) -> None:
-    rate, lasts_s = int(os.environ.get("ROTORD_STEADY_RATE", "500")), float(os.environ.get("ROTORD_STEADY_S", "600"))
+    rate, lasts_s = int(os.environ.get("STEADY_RATE", "500")), float(os.environ.get("STEADY_S", "600"))
     await load(db, "one", "two")
     async with api_double(tmp_path, "one", "sendgrid", idle_s=5) as one, api_double(tmp_path, "two", "smtp2go", idle_s=5) as two:
         async with running(Rig(database_url, tmp_path, one.toml("", 50) + two.toml("", 50))):

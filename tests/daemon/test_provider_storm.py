@@ -101,7 +101,7 @@ async def test_answers_that_are_lost_fail_or_come_too_often_lose_and_double_noth
 async def test_ten_thousand_messages_lose_and_double_nothing(
     trouble: dict[str, Any], kill_every_s: float, database_url: str, db: asyncpg.Connection, tmp_path: Path
 ) -> None:
-    messages = int(os.environ.get("ROTORD_STORM_MESSAGES", "10000"))
+    messages = int(os.environ.get("STORM_MESSAGES", "10000"))
     await storm(database_url, db, tmp_path, messages, trouble, 800, kill_every_s)
 
 
