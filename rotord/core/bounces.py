@@ -24,6 +24,8 @@ __all__ = ["Bounce", "BounceClass", "bounces"]
 #: what the library is given: it reads line by line, and no notice is longer
 _LIBRARY_BYTES: Final = 200_000
 _LIBRARY_DEPTH: Final = 20
+#: with other octets the parser's headers are no strings
+_ASCII: Final = bytes(octet if octet < 128 else 63 for octet in range(256))  # noqa: PLR2004 - ASCII's end; 63 is a question mark
 _ID: Final = re.compile(r"<[^<>\s]{1,300}>")
 _OUT_OF_OFFICE: Final = re.compile(
     r"^(re: ?)?(auto(matic|matische|mated)?[- ]?(re(ply|sponse|spuesta)|antwort)?\b|out of( the)? office|abwesen|"
@@ -115,5 +117,8 @@ def _by_library(raw: bytes) -> list[str]:
     # The standard library's parser, which it needs, recurses for each of these.
     if cut.count(b"multipart/") + cut.count(b"message/rfc822") > _LIBRARY_DEPTH:
         return []
-    _, permanent = all_failures(message_from_bytes(cut))
+    try:
+        _, permanent = all_failures(message_from_bytes(cut.translate(_ASCII)))
+    except Exception:  # noqa: BLE001 - another's heuristics over hostile bytes: what they fall over names nobody
+        return []
     return sorted({found for one in permanent if (found := received.address(one.decode("ascii", "ignore")))})
