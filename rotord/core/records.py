@@ -129,12 +129,12 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """The end of one attempt. `finished_at` on the database's clock as the node carries it."""
+    """The end of one attempt. `finished_at` on the database's clock as the node carries it; None counts it until its deadline."""
 
     attempt_id: int
     outbox_id: int
     reply: Reply
-    finished_at: float
+    finished_at: float | None
     step: Step
     bytes: int = 0
 

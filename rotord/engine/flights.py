@@ -139,7 +139,8 @@ class Flights:
             now=now,
             policy=self._policy,
         )
-        settlement = Settlement(flight.attempt_id, candidate.id, reply, now, step, candidate.bytes)
+        finished_at = None if reply is _CUT_AFTER else now  # the provider may take a cut one yet: it counts until its deadline
+        settlement = Settlement(flight.attempt_id, candidate.id, reply, finished_at, step, candidate.bytes)
         if self._journal is not None:
             self._journal.answered(settlement)
         self._recorder.put(settlement)

@@ -14,13 +14,16 @@ SLOW = {"latency_ms": "50,300", "slow_share": "0.05", "slow_s": "2,4"}
 # Every fourth row is pinned, to addresses in proportion to their quota: that is where threads live.
 STICKY = """
 WITH slots AS (
-  SELECT email, row_number() OVER (ORDER BY email, n) - 1 AS slot, count(*) OVER () AS slots
-    FROM rotord.addresses, generate_series(1, per_hour / 20) AS n
+  SELECT d.client, a.email, row_number() OVER (PARTITION BY d.client ORDER BY a.email, n) - 1 AS slot,
+         count(*) OVER (PARTITION BY d.client) AS slots
+    FROM rotord.addresses a
+    JOIN rotord.domains d ON d.name = a.domain
+   CROSS JOIN generate_series(1, a.per_hour / 20) AS n
 )
-UPDATE rotord.queue
-   SET pin = email, pin_kind = 'sender'
-  FROM slots
- WHERE id % 4 = 0 AND slot = (id / 4) % slots.slots
+UPDATE rotord.queue q
+   SET pin = s.email, pin_kind = 'sender'
+  FROM slots s
+ WHERE s.client = q.client AND q.id % 4 = 0 AND s.slot = (q.id / 4) % s.slots
 """
 
 
@@ -55,20 +58,32 @@ async def test_limits_at_three_levels_hold_and_are_used(database_url: str, db: a
         assert (fleet.client_of[sender], fleet.stream_of[sender]) == (client, stream)
 
 
+@pytest.mark.parametrize(
+    ("clients", "domains"),
+    [(1, 2), pytest.param(12, 10, marks=[pytest.mark.chaos, pytest.mark.timeout(600)], id="the-whole-fleet")],
+)
 @pytest.mark.timeout(120)
-async def test_turns_follow_quotas_also_with_a_quarter_sticky(database_url: str, db: asyncpg.Connection, tmp_path: Path) -> None:
+async def test_turns_follow_quotas_also_with_a_quarter_sticky(
+    database_url: str, db: asyncpg.Connection, tmp_path: Path, clients: int, domains: int
+) -> None:
     fleet = Fleet()
-    await fleet.add(db, "acme", domains=2, addresses=10, per_hour=(None, None, 20))
+    slugs = [f"c{number}" for number in range(clients)]
+    for slug in slugs:
+        await fleet.add(db, slug, domains=domains, addresses=10, per_hour=(None, None, 20))
     await db.execute("UPDATE rotord.addresses SET per_hour = 60 WHERE email LIKE 'a0@%' OR email LIKE 'a1@%'")
     quota = {row["email"]: row["per_hour"] for row in await db.fetch("SELECT email, per_hour FROM rotord.addresses")}
-    total = int(0.6 * sum(quota.values()))
-    await insert_rows(db, "acme", total)
+    total = int(0.6 * sum(quota.values()) / clients)
+    for slug in slugs:
+        await insert_rows(db, slug, total)
     await db.execute(STICKY)
     async with receiver(tmp_path, "relay", latency_ms="1,20") as one:
         rig = Rig(database_url, tmp_path, relay("relay", one.port, 10))
         async with running(rig):
-            await wait_for_quiet(db, 3.0, 60.0)
+            await wait_for_quiet(db, 3.0, 60.0 * clients)
         truth = Truth.of(one)
 
-    assert sum(truth.rows.values()) == total
-    assert jain([len(truth.by_address[email]) / limit for email, limit in quota.items()]) >= 0.99
+    assert sum(truth.rows.values()) == total * clients
+    used = {email: len(truth.by_address[email]) / limit for email, limit in quota.items()}
+    fair = {slug: jain([share for email, share in used.items() if fleet.client_of[email] == slug]) for slug in slugs}
+    print(f"Jain per pool: {fair}")
+    assert min(fair.values()) >= 0.99

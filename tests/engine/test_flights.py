@@ -95,3 +95,19 @@ async def test_what_has_not_left_is_cut_and_what_has_is_waited_for(flights, ledg
 
     assert [settlement.reply.outcome for settlement in ledger.settlements] == [outcome]
     assert flights.count == 0
+
+
+async def test_what_is_cut_on_the_wire_counts_until_its_deadline(flights, ledger):
+    slot = Slot(body_left=True)
+
+    async def drain():
+        async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as group:
+            flights.launch(group, flight(flights, slot), 2e9)
+            await slot.sending.wait()
+            limit.reschedule(0)
+            await slot.answer.wait()
+
+    with pytest.raises(TimeoutError):
+        await drain()
+
+    assert [(cut.reply.outcome, cut.finished_at) for cut in ledger.settlements] == [(Outcome.UNCERTAIN, None)]
