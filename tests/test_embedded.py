@@ -16,6 +16,7 @@ from typing import Any
 import asyncpg
 import pytest
 import uvloop
+from structlog.testing import CapturingLogger
 
 from rotord.embedded import EmbeddedPostgres, EmbeddedPostgresError, binaries
 
@@ -300,13 +301,15 @@ async def test_a_path_too_long_for_a_socket_works_and_leaves_nothing(state: Path
     deep.mkdir(parents=True)
     moved = state.rename(deep / "state")
 
-    async with EmbeddedPostgres(moved, settings=UNSYNCED) as server:
+    log: Any = CapturingLogger()
+    async with EmbeddedPostgres(moved, settings=UNSYNCED, log=log) as server:
         notes = await _notes(server.dsn)
         connection = await asyncpg.connect(server.dsn)
         socket_dir = Path(await connection.fetchval("SELECT current_setting('unix_socket_directories')"))
         await connection.close()
 
         assert socket_dir.stat().st_mode & 0o777 == 0o700
+    assert [call.kwargs["socket"] for call in log.calls if call.args == ("database_started",)] == [str(socket_dir)]
     assert notes == ["made"]
     assert not socket_dir.exists()
 

@@ -149,7 +149,9 @@ class EmbeddedPostgres:
         except BaseException:
             await self.stop()
             raise
-        self._log.info("database_started", version=self._binaries.version, data=str(self.data_dir), pid=self.pid)
+        self._log.info(
+            "database_started", version=self._binaries.version, data=str(self.data_dir), socket=str(self._socket_dir), pid=self.pid
+        )
         return self.dsn
 
     async def stop(self) -> None:
