@@ -105,19 +105,10 @@ async def _check_settings(report: Report, settings: Settings) -> dict[str, tuple
 
 
 def _later(settings: Settings) -> Verdict:
-    asked = {
-        "backup": bool(settings.backup.directory),
-        "webhook_key": any(provider.webhook_key.get_secret_value() for provider in settings.providers.values()),
-    }
-    configured = ", ".join(name for name, is_set in asked.items() if is_set)
-    says = "backups and webhooks are not in this release"
-    if configured:
-        return Verdict(
-            Level.WARN,
-            f"{says}, though configured ({configured})",
-            "do not count on them: watch rotord status, back up PostgreSQL yourself",
-        )
-    return Verdict(Level.OK, says)
+    says = "backups are not in this release"
+    if settings.backup.directory:
+        return Verdict(Level.WARN, f"{says}, though backup.directory is set", "back up PostgreSQL yourself, with pg_dump for instance")
+    return Verdict(Level.OK, f"{says}: back up PostgreSQL yourself")
 
 
 async def _check_database(report: Report, session: Session, arguments: Namespace, signers: dict[str, tuple[Signer, bytes]]) -> None:

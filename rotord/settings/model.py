@@ -61,7 +61,9 @@ class Database(Section):
 class State(Section):
     """What rotord keeps on local disk."""
 
-    dir: FilePath = setting(Path(".rotord"), "embedded database and sandbox mail; /var/lib/rotord under systemd")
+    dir: FilePath = setting(
+        Path(".rotord"), "embedded database, journal, sandbox mail; seen from where rotord is started; /var/lib/rotord under systemd"
+    )
 
 
 class Lease(Section):
@@ -93,14 +95,14 @@ class Lease(Section):
 
 
 class Http(Section):
-    """The listener for webhooks, unsubscribe, health, metrics, dashboard."""
+    """The listener for webhooks, mail that comes in, unsubscribe, health, metrics."""
 
     listen: Annotated[str, AfterValidator(_listen)] = setting("127.0.0.1:8025", "address and port to listen on")
     public_url: WebAddress = setting("", "how the world reaches the listener, for unsubscribe links; empty: not at all")
     unsubscribe_mailto: Annotated[str, AfterValidator(_address_or_empty)] = setting(
         "", "the mailbox that takes unsubscribe mails (its posts come to /inbound/); a second link beside public_url's; empty: none"
     )
-    admin_token: SecretStr = setting(SecretStr(""), "empty: the dashboard answers on loopback only")
+    admin_token: SecretStr = setting(SecretStr(""), "for the dashboard, which is not in this release")
 
 
 class Engine(Section):
@@ -197,7 +199,7 @@ class Alerts(Section):
 
 
 class Backup(Section):
-    """Dumps of the database; off while directory is empty."""
+    """Dumps of the database: not in this release, so back up PostgreSQL yourself."""
 
     directory: str = setting("", "where dumps are kept")
     keep_daily: int = setting(7, "daily dumps kept", ge=1, le=3660)

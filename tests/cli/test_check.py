@@ -67,6 +67,7 @@ async def test_all_well_is_a_line_each_and_exit_0(rotord, well, names, relay):
     assert done.out.splitlines()[-1] == "0 failures, 0 warnings, 17 ok"
     shown = {line.split(":")[0].removeprefix("ok    "): line.partition(": ")[2] for line in done.out.splitlines()}
     assert shown["database"].startswith("PostgreSQL ")
+    assert shown["release"] == "backups are not in this release: back up PostgreSQL yourself"
     assert shown["schema"].startswith("the schema is current")
     assert shown["leader"] == "node-a/1 leads (epoch 7)"
     assert shown["provider relay"] == f"127.0.0.1:{relay.port}: no encryption; no authentication; offers 8BITMIME"
@@ -245,7 +246,7 @@ async def test_what_is_wrong_with_the_configuration_is_named(rotord, well, monke
         "fail  dkim acme",
         "fail  provider backup",
     ]
-    assert "though configured (backup)" in done.out
+    assert "though backup.directory is set" in done.out
 
 
 async def test_a_configuration_with_faults_is_told_line_by_line(rotord, monkeypatch):
