@@ -27,7 +27,7 @@ def register(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     """Add `campaign` and what it can do."""
     parser = subparsers.add_parser("campaign", help="campaigns: list, stats, set, pause, resume, cancel")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    show = verbs.add_parser("list", help="show campaigns; one that has nothing left to send is done")
+    show = verbs.add_parser("list", help="show campaigns; one that has nothing left to send is done (what was sent: about a minute behind)")
     show.add_argument("--client", metavar="SLUG", help="only this client's")
     show.set_defaults(handler=_list)
     stats = verbs.add_parser("stats", help="what became of one, day by day in its client's time zone (about a minute behind)")

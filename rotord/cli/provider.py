@@ -78,13 +78,23 @@ def _show(found: dict[str, list[Finding]], done: dict[tuple[str, str, str], str]
         for finding in findings[1:]:
             if finding.kind != "sender" and finding.create is None and finding.verdict.level is not Level.OK:
                 print(f"{finding.verdict.level:<7} {finding.kind} {finding.name}: {finding.verdict.says}; {finding.verdict.remedy}")
-    if not applied:
+    if missing and not applied:
         for _, finding in missing:
             print(f"create  {finding.kind} {finding.name}: {finding.verdict.says}")
-        print(f"{plural(len(missing), 'thing')} to create: rotord provider sync apply" if missing else "nothing to create")
+        print(f"{plural(len(missing), 'thing')} to create: rotord provider sync apply")
+    if not done and not missing:
+        _show_nothing(found)
     for lines in _zones(found).values():
         print()
         print("\n".join(lines))
+
+
+def _show_nothing(found: dict[str, list[Finding]]) -> None:
+    """Of an account that could not be asked nobody knows what it lacks."""
+    if not found:
+        print("nothing to create: the configuration has no provider of kind mailgun, sendgrid or smtp2go")
+    elif all(of[0].verdict.level is not Level.FAIL for of in found.values()):
+        print("nothing to create")
 
 
 def _zones(found: dict[str, list[Finding]]) -> dict[str, list[str]]:

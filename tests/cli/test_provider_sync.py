@@ -83,6 +83,7 @@ async def test_plan_changes_nothing_apply_creates_what_is_missing_and_a_second_a
     before = changes(accounts)
     again = await rotord("provider", "sync", "apply")
     assert again.code == 0
+    assert "nothing to create" in again.out.splitlines()
     assert changes(accounts) == before
     assert "a-long-random-token" not in plan.out + applied.out + again.out
 
@@ -131,6 +132,15 @@ async def test_a_wrong_key_and_a_provider_that_is_away_are_one_failure_each(roto
     plan = await rotord("provider", "sync", "plan")
     assert plan.code == 1
     assert plan.out.count("fail    provider") == 3
+    assert "nothing to create" not in plan.out
+
+
+@pytest.mark.parametrize("verb", ["plan", "apply"])
+async def test_a_configuration_without_apis_is_told_that_there_is_nothing_to_create(rotord, verb):
+    done = await rotord("provider", "sync", verb)
+
+    assert (done.code, done.err) == (0, "")
+    assert done.out == "nothing to create: the configuration has no provider of kind mailgun, sendgrid or smtp2go\n"
 
 
 async def test_a_provider_without_an_account_is_named(rotord, accounts):
