@@ -109,7 +109,7 @@ def _leader(now: Status) -> str:
         return "none yet: no daemon has run on this database"
     name = leader.node or "a node without a name"
     if not leader.is_leading:
-        return f"none: {name} (epoch {leader.epoch}) let its lease run out {span(now.at - leader.expires_at)} ago"
+        return f"none: {name} (epoch {leader.epoch}) led until {span(now.at - leader.expires_at)} ago: rotord run"
     term = f"for {span(now.at - leader.elected_at)}, lease runs {span(leader.expires_at - now.at)} more"
     return f"{name} (epoch {leader.epoch}) {term}"
 

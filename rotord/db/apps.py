@@ -165,7 +165,9 @@ def _refuse_unfit(role: str, found: Record) -> None:
 
 def _scram(password: str) -> str:
     """Make the verifier PostgreSQL stores, here, so that the password reaches neither the wire nor the server's log."""
-    if not password or not password.isascii() or not password.isprintable():
+    if not password:
+        raise AppError("the password is empty: type one, or give it on standard input")
+    if not password.isascii() or not password.isprintable():
         # Others are normalised (SASLprep) before they are hashed, which is more than a generated password needs.
         raise AppError("a password has printable ASCII characters only")
     salt = secrets.token_bytes(_SALT_BYTES)

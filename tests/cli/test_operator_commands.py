@@ -174,6 +174,10 @@ async def test_status_tells_the_whole_in_one_picture(rotord, db):
     assert (document["uncertain"], document["alerts"], document["addresses"]) == (1, [], {"healthy": 2})
     assert document["providers"][0]["reason"] == "connection refused"
 
+    # So does a daemon leave that was stopped: by resigning, which lets nothing run out.
+    await db.execute("UPDATE rotord.lease SET expires_at = now() - interval '2 minutes'")
+    assert "leader     none: vps-1 (epoch 7) led until 2m" in (await rotord("status")).out
+
 
 async def test_events_replay_has_stored_posts_folded_again(rotord, db):
     await db.execute(
