@@ -201,7 +201,7 @@ def could_go(world: World) -> set[int]:
     for address in tables.addresses.values():
         pool.put_address(address)
     pool.set_paused(frozenset(tables.paused))
-    pool.restore(tables.recent(now))
+    pool.restore(tables.counted_on(now))
     month = tables.month_use(now)
     for name, gate in pool.providers.items():
         gate.slots = 1

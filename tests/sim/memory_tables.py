@@ -161,6 +161,13 @@ class Tables(LookUpTables, FleetTables):
         ]
         return sorted(rows, key=lambda row: row.counts_at)
 
+    def counted_on(self, now: float) -> list[LedgerRow]:
+        """As `recent`, with what the present leader counts on: refusals that another node learnt after this one had read the ledger."""
+        epoch = self.lease.epoch if self.lease is not None else 0
+        late = [a for a in self.attempts.values() if a.refused_late and a.refused_late == epoch]
+        rows = [LedgerRow(a.address, a.domain, a.client, a.provider, a.began_at, a.deadline_at, Outcome.UNCERTAIN, None) for a in late]
+        return sorted([*self.recent(now), *rows], key=lambda row: row.counts_at)
+
     def month_use(self, now: float) -> dict[str, int]:
         first = datetime.fromtimestamp(now, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
         since = int(first.timestamp() * 1000) << ID_SHIFT
@@ -287,6 +294,8 @@ class Tables(LookUpTables, FleetTables):
         for settlement in settlements:
             attempt = self.attempts.get(settlement.attempt_id)
             if attempt is not None and attempt.outcome in {None, Outcome.UNCERTAIN}:
+                if attempt.outcome is Outcome.UNCERTAIN and settlement.step.next in {Next.RETRY, Next.FAILED} and self.lease is not None:
+                    attempt.refused_late = self.lease.epoch
                 attempt.outcome, attempt.finished_at = settlement.reply.outcome, settlement.finished_at
                 attempt.blame = settlement.reply.blame.value if settlement.reply.blame else None
                 attempt.reply = settlement.reply.text
