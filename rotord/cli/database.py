@@ -57,7 +57,7 @@ async def open_database(arguments: Namespace, *, any_schema: bool = False) -> As
         conn = await _connect(stack, settings)
         try:
             if not any_schema:
-                await _check_schema(conn)
+                await _check_schema(conn, settings)
             yield Session(settings, conn)
         except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedColumnError) as error:
             raise CommandError(f"the database lacks what this version needs ({_words(error)}): run rotord migrate") from None
@@ -119,10 +119,13 @@ async def _connect(stack: AsyncExitStack, settings: Settings) -> asyncpg.Connect
     return conn
 
 
-async def _check_schema(conn: asyncpg.Connection) -> None:
+async def _check_schema(conn: asyncpg.Connection, settings: Settings) -> None:
     state = await migrate.check(conn)
-    if not state.usable:
-        raise CommandError(f"{state.sentence}: {state.remedy}")
+    if state.usable:
+        return
+    # A relative state.dir is another one in another directory, and its database a new one.
+    where = f"the database is the embedded one in {settings.state.dir.absolute()}: is that where your daemon runs?"
+    raise CommandError(f"{state.sentence}: {state.remedy}", *([where] if settings.database.is_embedded else []))
 
 
 def _quiet_log() -> FilteringBoundLogger:

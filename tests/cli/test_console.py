@@ -79,7 +79,10 @@ def test_the_embedded_database_is_started_for_a_command_and_stopped_after_it(tmp
 
     missing = run("status", **here)
     assert (missing.returncode, missing.stdout) == (1, "")
-    assert missing.stderr == "rotord: the database has no rotord schema: run rotord migrate\n"
+    assert missing.stderr.splitlines() == [
+        "rotord: the database has no rotord schema: run rotord migrate",
+        f"rotord: the database is the embedded one in {tmp_path}/state: is that where your daemon runs?",
+    ]
     migrated = run("migrate", "--json", **here)
     assert migrated.returncode == 0, migrated.stderr
     status = run("status", "--json", **here)
