@@ -84,7 +84,10 @@ def _domain(sought: Sought) -> str:
 def _page(content: dict[str, Any]) -> str:
     """Take the next page's name out of its address: the key goes to the configured host, whatever the answer says."""
     following = member(content, "paging", "next")
-    name = urlsplit(following).path.partition("/events/")[2] if isinstance(following, str) else ""
+    try:
+        name = urlsplit(following).path.partition("/events/")[2] if isinstance(following, str) else ""
+    except ValueError:  # not an address
+        name = ""
     if not name:
         raise UnclearError("its answer names no next page")
     return quote(name, safe="=%/+,")

@@ -65,6 +65,13 @@ def mailgun(*contents, sought=SOUGHT):
     return look(MailgunEvents(config()), *contents, sought=sought)
 
 
+@pytest.mark.parametrize("following", ["http://[x/events/a", "https://api.example/v3/", "", None, 7])
+def test_a_next_page_that_is_no_address_makes_mailguns_log_unclear(following):
+    unclear, _ = mailgun({"items": [{"message": {}}], "paging": {"next": following}})
+
+    assert unclear == "its answer names no next page"
+
+
 def test_mailgun_is_asked_by_message_id_without_brackets_in_the_senders_domain():
     found, asked = mailgun(events({}))
 
