@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from email import message_from_bytes
 from typing import TYPE_CHECKING, Final
 
+from flufl.bounce import all_failures
+
 from rotord.core import delivery_status, notices, received
 from rotord.core.bounce_class import BounceClass, classify, status_of
 from rotord.core.replies import clean
@@ -111,11 +113,10 @@ def _identity(report: delivery_status.DeliveryStatus | None, returned: Part | No
 
 
 def _by_library(raw: bytes) -> list[str]:
-    from flufl.bounce import all_failures  # noqa: PLC0415 - seldom needed, so it is loaded when it is
-
     cut = raw[:_LIBRARY_BYTES]
     # The standard library's parser, which it needs, recurses for each of these.
-    if cut.count(b"multipart/") + cut.count(b"message/rfc822") > _LIBRARY_DEPTH:
+    kinds = cut.lower()
+    if kinds.count(b"multipart/") + kinds.count(b"message/rfc822") > _LIBRARY_DEPTH:
         return []
     try:
         _, permanent = all_failures(message_from_bytes(cut.translate(_ASCII)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from rotord.core import received
@@ -22,6 +23,10 @@ _LIST_LINES: Final = 12
 _FOUND: Final = 20
 _REASON_LENGTH: Final = 600
 _FLAGS: Final = re.IGNORECASE | re.MULTILINE
+#: lines that may begin the message that came back: each is read from on, and an innocent notice has a handful
+_BEGINNINGS: Final = 50
+#: `_RETURNED` tries every cut of a run of blanks: 2,000 of them would hold the leader for minutes
+_BLANKS: Final = re.compile(r"[ \t]{3,}")
 
 _A: Final = r"(?P<address>[^\s@<>()\[\]\",;:\\'`]{1,128}@[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63}){0,8})"
 _SYSTEM_SENDER: Final = re.compile(
@@ -207,7 +212,7 @@ def returned_message(mail: Part) -> Part | None:
         if part.content_type in {"text/rfc822-headers", "message/rfc822-headers", "message/global-headers"}:
             return received.headers_only(part.text())
     text = _all_words(mail)
-    for mark in _HEADER_LINE.finditer(text, 0, NOTICE_LENGTH):
+    for mark in islice(_HEADER_LINE.finditer(text, 0, NOTICE_LENGTH), _BEGINNINGS):
         quoted = received.headers_only(text[mark.start() : mark.start() + 2 * NOTICE_LENGTH])
         if quoted.has("from") and (quoted.has("to") or quoted.has("message-id")):
             return quoted
@@ -216,8 +221,8 @@ def returned_message(mail: Part) -> Part | None:
 
 def notice_words(mail: Part) -> str:
     """The words of the notice itself, without the message that came back."""
-    text = _all_words(mail)
-    mark = _RETURNED.search(text)
+    text = _BLANKS.sub("  ", _all_words(mail))
+    mark = _RETURNED.search(text, 0, NOTICE_LENGTH)
     return text[: mark.start() if mark is not None and text[: mark.start()].strip() else NOTICE_LENGTH][:NOTICE_LENGTH]
 
 

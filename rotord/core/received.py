@@ -7,12 +7,14 @@ parts, headers and decoded text are capped, and what lies beyond a cap is left o
 from __future__ import annotations
 
 import binascii
+import codecs
 import contextlib
 import quopri
 import re
 from dataclasses import dataclass
 from email.errors import HeaderParseError
 from email.header import decode_header
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ DEPTH: Final = 8
 PARTS: Final = 100
 HEADERS: Final = 500
 HEADER_LENGTH: Final = 8_000
+#: of one name: they are searched for addresses and encoded-words, and none that is looked at stands in a mail more often
+REPEATS: Final = 20
 #: of one part, decoded: no report that people or programs read is longer
 TEXT_BYTES: Final = 200_000
 
@@ -40,6 +44,8 @@ _BLOCK_TAG: Final = re.compile(r"<(?:br|p|/p|div|/div|tr|/tr|li|h\d|/h\d|/td|pre
 _TAG: Final = re.compile(r"<(?![^<>\s]{1,128}@[^<>\s]{1,255}>)[a-z/!][^<>]{0,2000}>", re.IGNORECASE)
 _ENTITIES: Final = (("&lt;", "<"), ("&gt;", ">"), ("&nbsp;", " "), ("&quot;", '"'), ("&#64;", "@"), ("&#39;", "'"), ("&amp;", "&"))
 _BLANKS: Final = re.compile(r"\s+")
+#: of domain names, not of texts; their time grows with the square of the length
+_NOT_FOR_TEXTS: Final = frozenset({"punycode", "idna"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +62,8 @@ class Part:
         return next(self.all(name), "")
 
     def all(self, name: str) -> Iterator[str]:
-        """Every header of that name."""
-        return (words(value) for found, value in self.headers if found == name)
+        """The headers of that name, REPEATS at most."""
+        return (words(value) for value in islice((value for found, value in self.headers if found == name), REPEATS))
 
     def has(self, name: str) -> bool:
         """Tell whether there is one, be it empty."""
@@ -233,6 +239,8 @@ def _in_charset(raw: bytes, charset: str) -> str:
         charset = "utf-16"
     for name in (charset, "utf-8"):
         try:
+            if name and codecs.lookup(name).name in _NOT_FOR_TEXTS:
+                continue
             return raw.decode(name) if name else raw.decode()
         except (LookupError, ValueError, TypeError):
             continue

@@ -120,6 +120,9 @@ class Ingester:
         except UnreadableError as error:
             _log.warning("post_unreadable", provider=provider, post=post, reason=str(error))
             return [], Folded(post, fault=str(error))
+        except Exception as error:  # noqa: BLE001 - a parser's own fault: it would meet this post first again, on every node, for ever
+            _log.exception("post_not_read", provider=provider, post=post)
+            return [], Folded(post, fault=f"not read: {type(error).__name__}")
         if parsed.unknown:
             _log.warning("events_unknown", provider=provider, post=post, names=sorted(set(parsed.unknown))[:10], count=len(parsed.unknown))
         known = [event for event in parsed.events if 0 <= event.occurred_at < 2**33]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from aiohttp import web
 
-from rotord.web.body import BODY_S, read_body
+from rotord.web.body import BODY_S, Room, read_body
 from rotord.web.ports import Post, Stored, UnavailableError
 from rotord.webhooks.base import Refused
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 #: SendGrid gathers up to 768 kB
 BODY_LIMIT: Final = 1_000_000
+#: of all bodies that are being read or looked at: anybody may post 32 MB, and 256 at once
+ROOM_BYTES: Final = 64_000_000
 ROUTE: Final = "webhooks"
 #: a post that verified longer ago says nothing about today's key
 TRUST_S: Final = 3600.0
@@ -73,6 +75,7 @@ class WebhookRoute:
         body_s: float = BODY_S,
         route: str = ROUTE,
         limit: int = BODY_LIMIT,
+        room: int = ROOM_BYTES,
     ) -> None:
         self._sources = sources
         self._store = store
@@ -82,6 +85,7 @@ class WebhookRoute:
         self._body_s = body_s
         self._name = route
         self._limit = limit
+        self._room = Room(room)
 
     @property
     def methods(self) -> dict[str, Handler]:
@@ -93,7 +97,10 @@ class WebhookRoute:
         source = self._sources.get(provider)
         if source is None:
             raise web.HTTPNotFound(text="no such provider\n")
-        body = await read_body(request, self._limit, self._body_s)
+        with self._room.share() as share:
+            return await self._take(provider, source, request, await read_body(request, self._limit, self._body_s, share))
+
+    async def _take(self, provider: str, source: Source, request: BaseRequest, body: bytes) -> web.Response:
         headers = {name.lower(): value for name, value in request.headers.items()}
         verdict = source.webhook.verify(source.keys, headers, body, self._now())
         if isinstance(verdict, Refused):

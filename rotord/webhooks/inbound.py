@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote_to_bytes
 
 import orjson
 
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 #: SendGrid's and Mailgun's mails have up to 30 MB
 POST_BYTES: Final = 32_000_000
 _FIELDS: Final = 1000
+#: of the fields that a signature is made of; whoever posts may be anybody, so no more than these is unpacked before it is checked
+_SIGNED_BYTES: Final = 1000
 _ARRIVED_FOR: Final = ("delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "to")
 _BEARER: Final = "bearer "
 
@@ -61,7 +63,7 @@ def verify_bearer(keys: tuple[str, ...], headers: Mapping[str, str], body: bytes
 
 def verify_mailgun(keys: tuple[str, ...], headers: Mapping[str, str], body: bytes, now: float) -> Verified | Refused:
     """Check the three fields, of which the last of a name is Mailgun's own."""
-    fields = form(body, headers.get("content-type", ""))
+    fields = _short_fields(body, headers.get("content-type", ""))
     triple: dict[str, str] = {
         name: fields[name].decode("utf-8", "replace").strip() for name in ("timestamp", "token", "signature") if name in fields
     }
@@ -103,6 +105,14 @@ def form(body: bytes, content_type: str) -> dict[str, bytes]:
         return {name.decode("utf-8", "replace"): value for name, value in parse_qsl(body, keep_blank_values=True, max_num_fields=_FIELDS)}
     except ValueError:
         return {}
+
+
+def _short_fields(body: bytes, content_type: str) -> dict[str, bytes]:
+    """Read a form as `form` does, but of an urlencoded one only what is short: to unpack 32 MB takes 4 s and 2 GB."""
+    if content_type.strip().lower().startswith("multipart/"):
+        return form(body, content_type)
+    pairs = (field.partition(b"=") for field in body.split(b"&", _FIELDS) if len(field) <= _SIGNED_BYTES)
+    return {name.decode("utf-8", "replace"): unquote_to_bytes(value.replace(b"+", b" ")) for name, _, value in pairs}
 
 
 def parser(unwrap: Unwrap, key: bytes) -> Parse:

@@ -54,15 +54,17 @@ def verify(keys: tuple[str, ...], _headers: Mapping[str, str], body: bytes, now:
 
 def verify_triple(keys: tuple[str, ...], given: Mapping[str, Any], now: float) -> Verified | Refused:
     """Check `timestamp`, `token`, `signature` and `parent-signature`, from JSON or a form."""
-    timestamp, token = str(given.get("timestamp", "")), given.get("token")
+    timestamp, token = given.get("timestamp", ""), given.get("token")
+    if not isinstance(timestamp, str | int):
+        return Refused("no timestamp")
     if not isinstance(token, str) or not 0 < len(token) <= _TOKEN_LENGTH or not token.isascii() or not token.isprintable():
         return Refused("no token")
     signatures = [given[name] for name in ("signature", "parent-signature") if isinstance(given.get(name), str)]
-    signed = (timestamp + token).encode("utf-8", "replace")
+    signed = f"{timestamp}{token}".encode("utf-8", "replace")
     rights = [hmac.new(key.encode(), signed, hashlib.sha256).hexdigest().encode() for key in keys]
     if not any(hmac.compare_digest(right, one.strip().lower().encode("utf-8", "replace")) for right in rights for one in signatures):
         return Refused("wrong signature")
-    return Verified(token) if in_time(timestamp, now, WINDOW_S) else Refused("stale", signed=True)
+    return Verified(token) if in_time(str(timestamp), now, WINDOW_S) else Refused("stale", signed=True)
 
 
 def parse(body: bytes, _content_type: str) -> Parsed:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from rotord.core.unsubscribe import token
 from rotord.engine.waiting import wait
-from rotord.web.body import read_body
+from rotord.web.body import Room, read_body
 from rotord.web.listener import Bounds, ListenError, bind
 from rotord.web.ports import Addressee
 from rotord.web.unsubscribe import UnsubscribeRoute
@@ -429,3 +429,23 @@ def test_nothing_a_client_sends_is_our_fault(method, path, headers, body):
             assert parts(await raw(port, request("GET /hello", CLOSE)))[0] == 200
 
     asyncio.run(check())
+
+
+async def test_bodies_share_a_room_that_is_given_back():
+    room = Room(150)
+
+    async def shared(request, _tail):
+        with room.share() as share:
+            return web.Response(body=await read_body(request, 100, 1.0, share))
+
+    async with running_listener({"/u/": {"POST": shared}}, Bounds()) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request("POST /u/x", "Content-Length: 100", CLOSE, body=b"x" * 90))
+        while room.take(61):  # until the first body's 90 are there
+            room.give(61)
+            await asyncio.sleep(0)
+        assert parts(await raw(port, request("POST /u/x", "Content-Length: 100", CLOSE, body=b"x" * 100)))[0] == 503
+        writer.write(b"x" * 10)
+        assert parts(await reader.read())[0] == 200
+        await hang_up(writer)
+        assert parts(await raw(port, request("POST /u/x", "Content-Length: 100", CLOSE, body=b"x" * 100)))[0] == 200

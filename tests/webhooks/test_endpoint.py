@@ -140,3 +140,16 @@ async def test_what_the_database_refuses_for_its_data_stops_no_other_post(site, 
     assert [row[0][0] for row in await db.fetch("SELECT recipient FROM rotord.events ORDER BY id")] == list("abcd")
     assert "picky" in await db.fetchval("SELECT fault FROM rotord.provider_posts WHERE fault IS NOT NULL")
     assert await db.fetchval("SELECT count(*) FROM rotord.provider_posts WHERE folded_at IS NULL") == 0
+
+
+async def test_a_post_that_its_parser_falls_over_is_set_aside_and_stops_no_other(site, db, database_url):
+    await add_fleet(db)
+    term = await leading(db)
+    broken = post(**{"user-variables": {"rotord-attempt": "0" * 19 + "1" + "9" * 5000}})
+    assert await answers(site, "mg", post(), broken, post()) == [200] * 3
+    async with await open_pool(database_url) as pool:
+        assert await Ingester(PostgresEvents(pool), parsers(KINDS, b"key")).fold_some(term)
+
+    assert await db.fetchval("SELECT count(*) FROM rotord.events") == 2
+    assert await db.fetchval("SELECT fault FROM rotord.provider_posts WHERE fault IS NOT NULL") == "not read: ValueError"
+    assert await db.fetchval("SELECT count(*) FROM rotord.provider_posts WHERE folded_at IS NULL") == 0
