@@ -144,7 +144,7 @@ def explain_address(address: AddressState, kind: Kind, now: float, news: Mapping
 
 def explain_client(pool: SenderPool, lane: Lane, now: float) -> Finding | None:
     """Say what holds a lane before any address is looked at: everything, its client, stream or campaign paused; its client's limits."""
-    wait = pool.client_gate(lane, now)
+    wait = pool.gates.wait(lane, now)
     return None if wait is None else _client_finding(pool, lane, wait, now)
 
 

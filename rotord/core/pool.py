@@ -4,7 +4,7 @@
 did not begin. The pool is mutable but deterministic: it reads no clock and draws no lots, so that a pool rebuilt from the ledger
 (`restore`) decides as if it had never stopped. One task owns it.
 
-Whose turn it is, is core.turns' business; what the fleet's values say, core.senders'.
+Whose turn it is, is core.turns' business; what the fleet's values say, core.senders'; what holds a whole client, core.client_gates'.
 """
 
 from __future__ import annotations
@@ -12,22 +12,21 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
+from rotord.core.client_gates import ClientGates
 from rotord.core.limits import RollingCap
-from rotord.core.model import Kind, Outcome, Status
+from rotord.core.model import Outcome
 from rotord.core.pins import Fail, Lane, Move, Open, ask
 from rotord.core.routing import ProviderGate, Route
-from rotord.core.senders import AddressState, ClientState, DomainState, Gate, Place, Wait, known_after, window_clock
+from rotord.core.senders import AddressState, ClientState, DomainState, Gate, Place, Wait, known_after
 from rotord.core.turns import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rotord.core.model import Address, Blame, Campaign, Client, Domain, ProviderLimits
-    from rotord.core.window import WindowClock
 
 __all__ = ["Assignment", "Fail", "Lane", "LedgerRow", "Move", "Open", "SenderPool"]
 
-_BULK = Kind.BULK
 _PROVES_NOT_ACCEPTED = frozenset(outcome for outcome in Outcome if outcome.proves_not_accepted)
 
 
@@ -70,9 +69,7 @@ class SenderPool:
         self.clients: dict[str, ClientState] = {}
         self.domains: dict[str, DomainState] = {}
         self.addresses: dict[str, AddressState] = {}
-        self.paused: frozenset[tuple[str, str]] = frozenset()
-        self._campaigns: dict[tuple[str, str], Campaign] = {}
-        self._clocks: dict[tuple[str, str], tuple[WindowClock, str]] = {}
+        self.gates = ClientGates(self.clients)
         self._thread_wait_s = thread_wait_s
         self._routes: dict[tuple[str, ...], Route] = {}
         self._streams: dict[str, dict[str, Stream]] = {}
@@ -87,18 +84,17 @@ class SenderPool:
 
     def set_paused(self, paused: frozenset[tuple[str, str]]) -> None:
         """What a person paused that is no row of the fleet: (kind, name) with kind all, stream, campaign or provider."""
-        self.paused = paused
+        self.gates.paused = paused
         for name, gate in self.providers.items():
             gate.paused = ("provider", name) in paused
 
     def set_campaigns(self, campaigns: Iterable[Campaign]) -> None:
         """Take the campaigns that have a window of their own."""
-        self._campaigns = {(campaign.client, campaign.name): campaign for campaign in campaigns}
-        self._clocks.clear()
+        self.gates.set_campaigns(campaigns)
 
     def put_client(self, value: Client) -> None:
         """Add or change a client; its domains follow its time zone, pacing and reserve."""
-        self._clocks.clear()
+        self.gates.forget_clocks()
         state = self.clients.get(value.slug)
         if state is None:
             self.clients[value.slug] = ClientState(value, self._cap(ClientState, value.slug))
@@ -258,7 +254,7 @@ class SenderPool:
         """Say whether messages of a lane could begin now; cheap, so that blocked lanes are never claimed."""
         if self._changed:
             self._apply_changes()
-        wait = self.client_gate(lane, now)
+        wait = self.gates.wait(lane, now)
         if wait is not None:
             return wait
         if lane.pin:
@@ -276,7 +272,7 @@ class SenderPool:
         """Choose address and provider for one message of a lane and reserve every limit; `avoid` a provider while another is open."""
         if self._changed:
             self._apply_changes()
-        wait = self.client_gate(lane, now)
+        wait = self.gates.wait(lane, now)
         if wait is not None:
             return wait
         if lane.pin:
@@ -354,66 +350,6 @@ class SenderPool:
                 place.free()
             else:
                 place.free_if_no_time_is_known()
-
-    def client_gate(self, lane: Lane, now: float) -> Wait | None:
-        """The gate of everything, the client, its stream, its campaign, its window, its caps and its pace, in this order."""
-        client = self.clients.get(lane.client)
-        if client is None or not client.is_active or self.paused:
-            wait = self._paused_gate(lane)
-            if wait is not None:
-                return wait
-            client = self.clients[lane.client]
-        if (client.timed or self._campaigns) and lane.kind is _BULK:
-            wait = self._window_gate(client, lane, now)
-            if wait is not None:
-                return wait
-        free_at = client.cap.free_at(now, lane.kind)
-        if free_at > now:
-            return Wait(Gate.HOUR, free_at, "client", lane.client)
-        if client.pace is not None and lane.kind is _BULK:
-            paced_at = client.pace.opens_at(now)
-            if paced_at > now:
-                return Wait(Gate.PACING, paced_at, "client", lane.client)
-        return None
-
-    def _window_gate(self, client: ClientState, lane: Lane, now: float) -> Wait | None:
-        """The client's sending window, then the campaign's own; a message waits for both."""
-        if client.fault:
-            return Wait(Gate.WINDOW, inf, "client", lane.client, client.fault)
-        opens_at = client.clock.opens_at(now) if client.timed else now
-        if opens_at > now:
-            return Wait(Gate.WINDOW, opens_at, "client", lane.client, f"sends {client.value.sending_window} {client.value.timezone}")
-        key = (lane.client, lane.campaign)
-        campaign = self._campaigns.get(key)
-        if campaign is None:
-            return None
-        if key not in self._clocks:
-            self._clocks[key] = window_clock(f"campaign {lane.campaign}", client.value.timezone, campaign.sending_window)
-        clock, fault = self._clocks[key]
-        name = f"{lane.client}/{lane.campaign}"
-        if fault:
-            return Wait(Gate.WINDOW, inf, "campaign", name, fault)
-        opens_at = clock.opens_at(now)
-        if opens_at <= now:
-            return None
-        return Wait(Gate.WINDOW, opens_at, "campaign", name, f"sends {campaign.sending_window} {client.value.timezone}")
-
-    def _paused_gate(self, lane: Lane) -> Wait | None:
-        if ("all", "") in self.paused:
-            return Wait(Gate.PAUSED, inf, "all", "all")
-        client = self.clients.get(lane.client)
-        if client is None:
-            return Wait(Gate.NO_ADDRESS, inf, "client", lane.client, "it is not in the fleet")
-        if client.value.status is not Status.ACTIVE:
-            gate = Gate.PAUSED if client.value.status is Status.PAUSED else Gate.DISABLED
-            return Wait(gate, inf, "client", lane.client)
-        stream = f"{lane.client}/{lane.stream}"
-        if ("stream", stream) in self.paused:
-            return Wait(Gate.PAUSED, inf, "stream", stream)
-        campaign = f"{lane.client}/{lane.campaign}"
-        if lane.campaign and ("campaign", campaign) in self.paused:
-            return Wait(Gate.PAUSED, inf, "campaign", campaign)
-        return None
 
 
 def _reserve(address: AddressState, gate: ProviderGate, now: float) -> Assignment:
