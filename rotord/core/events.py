@@ -1,7 +1,7 @@
 """What happened to a message after it was taken: the one shape that every provider's posts, bounces and replies are brought to.
 
 Events come late, twice and in any order. So an event carries a natural key by which the same one is known again, and a message's
-`delivery` moves by rank, never by arrival.
+`delivery` moves by rank (db.events), never by arrival.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Final, NamedTuple, assert_never
+from typing import Final, NamedTuple
 
 
 class EventKind(StrEnum):
@@ -25,19 +25,6 @@ class EventKind(StrEnum):
     OPENED = "opened"
     CLICKED = "clicked"
     REPLIED = "replied"
-
-
-class Delivery(StrEnum):
-    """What is known of a sent message's delivery; the later in `RANKS` the stronger."""
-
-    DEFERRED = "deferred"
-    DELIVERED = "delivered"
-    BOUNCED = "bounced"
-    COMPLAINED = "complained"
-
-
-#: a delayed bounce undoes a delivery, a complaint comes from an inbox; what is deferred may still be delivered
-RANKS: Final = (Delivery.DEFERRED, Delivery.DELIVERED, Delivery.BOUNCED, Delivery.COMPLAINED)
 
 
 class Reason(StrEnum):
@@ -127,29 +114,6 @@ def attempt(text: object) -> int | None:
     """Read back the attempt's id that went along; None for anything else."""
     line = str(text)
     return int(line) if isinstance(text, str | int) and line.isascii() and line.isdigit() and 0 < int(line[:20]) < 2**63 else None
-
-
-def delivery(kind: EventKind) -> Delivery | None:
-    """What an event says about delivery; None when it says nothing. What was opened was delivered, but its own event says so."""
-    match kind:
-        case EventKind.DEFERRED:
-            return Delivery.DEFERRED
-        case EventKind.DELIVERED:
-            return Delivery.DELIVERED
-        case EventKind.BOUNCED | EventKind.DROPPED:
-            return Delivery.BOUNCED
-        case EventKind.COMPLAINED:
-            return Delivery.COMPLAINED
-        case EventKind.ACCEPTED | EventKind.UNSUBSCRIBED | EventKind.OPENED | EventKind.CLICKED | EventKind.REPLIED:
-            return None
-        case _:
-            assert_never(kind)
-
-
-def rank(kind: EventKind) -> int:
-    """How strong a kind's word on delivery is; 0 when it has none. A message's delivery only moves to a higher one."""
-    word = delivery(kind)
-    return 0 if word is None else RANKS.index(word) + 1
 
 
 #: what a kind suppresses unless its provider says that it is for now

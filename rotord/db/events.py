@@ -207,6 +207,7 @@ WITH fence AS MATERIALIZED (
 )
 SELECT (SELECT count(*) FROM noted), (SELECT count(*) FROM stated)
 """
+#: a delayed bounce undoes a delivery, a complaint comes from an inbox; what is deferred may still be delivered
 RANKS: Final = ("deferred", "delivered", "bounced", "complained")
 APPLY_BATCH: Final = 500
 
