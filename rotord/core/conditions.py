@@ -46,7 +46,6 @@ class Seen(NamedTuple):
     """Everything that is watched, at one moment. `became_uncertain`: within ten minutes, and still are."""
 
     providers: Sequence[ProviderSeen]
-    uncertain: int
     became_uncertain: int
 
 

@@ -1,4 +1,4 @@
-"""What alerts are made from: how providers stand, and what is uncertain. Cheap; read every few seconds by the leader."""
+"""What alerts are made from: how providers stand, and what has become uncertain. Cheap; read every few seconds by the leader."""
 
 from __future__ import annotations
 
@@ -20,19 +20,16 @@ SELECT provider, up, reason, limits,
 
 # An attempt's id is its begin, in milliseconds << 20.
 UNCERTAIN: Final = """
-SELECT count(*) AS messages,
-       count(*) FILTER (WHERE attempt >= (extract(epoch FROM now() - interval '10 minutes') * 1000)::bigint << 20) AS new
+SELECT count(*)
   FROM rotord.queue
- WHERE state = 'uncertain'
+ WHERE state = 'uncertain' AND attempt >= (extract(epoch FROM now() - interval '10 minutes') * 1000)::bigint << 20
 """
 
 
 async def read(db: Executor) -> Seen:
     """Read it."""
     providers = [_seen(row) for row in await db.fetch(PROVIDERS)]
-    uncertain = await db.fetchrow(UNCERTAIN)
-    assert uncertain is not None  # noqa: S101 - a count is always there
-    return Seen(providers, uncertain["messages"], uncertain["new"])
+    return Seen(providers, await db.fetchval(UNCERTAIN))
 
 
 def _seen(row: Record) -> ProviderSeen:

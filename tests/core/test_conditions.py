@@ -17,12 +17,12 @@ UP = ProviderSeen("a", up=True, reason="", up_or_down_for_s=100, reported_s_ago=
 
 
 def holds(*providers, became_uncertain=0):
-    hold, _ = assess(Seen(providers, became_uncertain, became_uncertain))
+    hold, _ = assess(Seen(providers, became_uncertain))
     return [(alert.what, alert.subject, alert.severity) for alert in hold]
 
 
 def test_all_well_is_no_alert():
-    assert assess(Seen([UP], 5, 5)) == ([], [])
+    assert assess(Seen([UP], 5)) == ([], [])
 
 
 def test_a_provider_that_is_down_for_a_while_is_urgent_when_no_other_can_carry_mail():
@@ -37,11 +37,11 @@ def test_a_provider_that_is_down_for_a_while_is_urgent_when_no_other_can_carry_m
 
 
 def test_what_was_not_tried_or_not_reported_lately_is_not_known():
-    assert assess(Seen([UP._replace(up=None, month_used=None)], 0, 0)) == ([], [(PROVIDER_DOWN, "a"), (PLAN_USED, "a")])
+    assert assess(Seen([UP._replace(up=None, month_used=None)], 0)) == ([], [(PROVIDER_DOWN, "a"), (PLAN_USED, "a")])
 
     stale = UP._replace(up=False, failing=(4, 4), month_used=1000, reported_s_ago=31)
 
-    assert assess(Seen([stale], 0, 0)) == ([], [(what, "a") for what in (PROVIDER_DOWN, PROVIDER_FAILING, PLAN_USED)])
+    assert assess(Seen([stale], 0)) == ([], [(what, "a") for what in (PROVIDER_DOWN, PROVIDER_FAILING, PLAN_USED)])
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_no_plan_is_never_used_up():
     ("count", "severity", "says"), [(10, "warning", "10"), (149, "warning", "100"), (2300, "critical", "2,000"), (59, "warning", "50")]
 )
 def test_many_uncertain_are_told_with_a_number_that_does_not_change_with_each(count, severity, says):
-    hold, _ = assess(Seen([], count, count))
+    hold, _ = assess(Seen([], count))
 
     assert [(alert.what, alert.severity) for alert in hold] == [(UNCERTAIN_GROWING, severity)]
     assert f"at least {says} messages" in hold[0].text

@@ -1,7 +1,11 @@
 """The queue of alerts: one row a condition, each sink's knowledge of it, back-off, and its bounds."""
 
+from datetime import timedelta
+
+from outbox_rows import add_fleet, begin, insert, make_uncertain
+
 from rotord.core.alerting import Alert, Change, Severity, Told, change, told_by
-from rotord.db import alerts
+from rotord.db import alerts, watch
 
 DOWN = Alert("provider_down", "mailgun_eu", Severity.WARNING, "connection refused", "look at its status page")
 
@@ -114,3 +118,13 @@ async def test_the_queue_has_an_end_and_forgets(db):
     await alerts.forget(db)
 
     assert await db.fetchval("SELECT count(*) FROM rotord.alerts") == 1
+
+
+async def test_what_became_uncertain_long_ago_or_is_on_the_wire_is_no_news(db):
+    await add_fleet(db)
+    new, old, sending = [await insert(db) for _ in range(3)]
+    await make_uncertain(db, new)
+    await make_uncertain(db, old, ago=timedelta(minutes=11))
+    await begin(db, sending)
+
+    assert (await watch.read(db)).became_uncertain == 1
