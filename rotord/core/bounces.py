@@ -8,7 +8,7 @@ knows by `Bounce.attempt_id` and `Bounce.message_id`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email import message_from_bytes
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +16,7 @@ from flufl.bounce import all_failures
 
 from rotord.core import delivery_status, notices, received
 from rotord.core.bounce_class import BounceClass, classify, status_of
+from rotord.core.events import attempt
 from rotord.core.replies import clean
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ _LIBRARY_BYTES: Final = 200_000
 _LIBRARY_DEPTH: Final = 20
 #: with other octets the parser's headers are no strings
 _ASCII: Final = bytes(octet if octet < 128 else 63 for octet in range(256))  # noqa: PLR2004 - ASCII's end; 63 is a question mark
-_ID: Final = re.compile(r"<[^<>\s]{1,300}>")
 _OUT_OF_OFFICE: Final = re.compile(
     r"^(re: ?)?(auto(matic|matische|mated)?[- ]?(re(ply|sponse|spuesta)|antwort)?\b|out of( the)? office|abwesen|"
     r"vacation|away from|on leave|réponse auto|ooo\b|автоответ|自动回复|自動)",
@@ -42,7 +42,6 @@ class Bounce:
 
     recipient: str
     bounce_class: BounceClass
-    status: str
     reason: str
     attempt_id: int | None = None
     message_id: str = ""
@@ -52,17 +51,12 @@ def bounces(mail: Part, raw: bytes) -> tuple[Bounce, ...]:
     """Every recipient that a bounce is about; () for a mail that is none. `raw` is what `mail` was read from."""
     report = delivery_status.find(mail)
     returned = notices.returned_message(mail)
-    attempt_id, message_id = _identity(report, returned)
+    attempt_id, message_id = notices.identity(returned)
+    if attempt_id is None and report is not None:
+        attempt_id = attempt(report.envelope_id)
     if report is not None and report.recipients:
         found = [
-            Bounce(
-                _whom(one, returned),
-                one.verdict,
-                one.status or status_of(one.diagnostic),
-                clean(one.diagnostic or one.status),
-                attempt_id,
-                message_id,
-            )
+            Bounce(_whom(one, returned), one.verdict, clean(one.diagnostic or one.status), attempt_id, message_id)
             for one in report.recipients
             if one.verdict is not None
         ]
@@ -79,7 +73,7 @@ def _from_words(mail: Part, raw: bytes, returned: Part | None, attempt_id: int |
     made = []
     for address, reason in failed or ((("", notice.words),) if attempt_id or message_id else ()):
         bounce_class = BounceClass.DELAYED if notice.is_warning else _class(reason, notice.words, mail.header("subject"))
-        made.append(Bounce(address, bounce_class, status_of(reason) or status_of(notice.words), clean(reason), attempt_id, message_id))
+        made.append(Bounce(address, bounce_class, clean(reason), attempt_id, message_id))
     return tuple(made)
 
 
@@ -94,7 +88,7 @@ def _worded(mail: Part, bounce: Bounce) -> Bounce:
     notice = notices.read(mail, None)
     recipient = bounce.recipient or (notice.failed[0][0] if len(notice.failed) == 1 else "")
     bounce_class = _class(notice.words) if bounce.bounce_class is BounceClass.UNKNOWN else bounce.bounce_class
-    return Bounce(recipient, bounce_class, bounce.status, bounce.reason or clean(notice.words), bounce.attempt_id, bounce.message_id)
+    return replace(bounce, recipient=recipient, bounce_class=bounce_class, reason=bounce.reason or clean(notice.words))
 
 
 def _whom(one: delivery_status.RecipientStatus, returned: Part | None) -> str:
@@ -102,14 +96,6 @@ def _whom(one: delivery_status.RecipientStatus, returned: Part | None) -> str:
     to = {address for field in (returned.all("to") if returned is not None else ()) for address in received.addresses(field)}
     candidates = [address for address in (one.original, one.final) if address]
     return next((address for address in candidates if address in to), candidates[0] if candidates else "")
-
-
-def _identity(report: delivery_status.DeliveryStatus | None, returned: Part | None) -> tuple[int | None, str]:
-    envelope_id = report.envelope_id if report is not None else ""
-    header = returned.header("x-rotord-attempt") if returned is not None else ""
-    attempt = next((int(text) for text in (header, envelope_id) if re.fullmatch(r"[0-9]{1,19}", text)), None)
-    found = _ID.search(returned.header("message-id")) if returned is not None else None
-    return attempt, found.group() if found else ""
 
 
 def _by_library(raw: bytes) -> list[str]:

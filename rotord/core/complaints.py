@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from rotord.core.received import Part
 
 _COMPLAINTS: Final = frozenset({"abuse", "fraud", "complaint", "spam"})
-_ID: Final = re.compile(r"<[^<>\s]{1,300}>")
 _JMRP: Final = re.compile(r"^(staff@hotmail\.com|[a-z0-9._-]*@(?:jmrp|snds)[a-z0-9.-]*)$")
 _FIELD: Final = re.compile(r"^feedback-type[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _FIELDS_LENGTH: Final = 8_000
@@ -45,15 +44,7 @@ def complaint(mail: Part) -> Complaint | None:
     if feedback_type not in _COMPLAINTS:
         return None
     returned = notices.returned_message(mail)
-    attempt = returned.header("x-rotord-attempt") if returned is not None else ""
-    found = _ID.search(returned.header("message-id")) if returned is not None else None
-    return Complaint(
-        recipient=_whom(fields, returned),
-        feedback_type=feedback_type,
-        reporter=sender,
-        attempt_id=int(attempt) if re.fullmatch(r"[0-9]{1,19}", attempt) else None,
-        message_id=found.group() if found else "",
-    )
+    return Complaint(_whom(fields, returned), feedback_type, sender, *notices.identity(returned))
 
 
 def is_feedback_report(mail: Part) -> bool:

@@ -39,6 +39,7 @@ class Reason(StrEnum):
 REASON_LENGTH: Final = 500
 _ADDRESS_LENGTH: Final = 320
 _ID_LENGTH: Final = 998
+_ATTEMPT_DIGITS: Final = 19  # a bigint's
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +113,9 @@ def bare_id(text: object) -> str:
 
 def attempt(text: object) -> int | None:
     """Read back the attempt's id that went along; None for anything else."""
-    line = str(text)
-    return int(line) if isinstance(text, str | int) and line.isascii() and line.isdigit() and 0 < int(line[:20]) < 2**63 else None
+    line = str(text) if isinstance(text, str | int) else ""
+    found = int(line) if line.isascii() and line.isdigit() and len(line) <= _ATTEMPT_DIGITS else 0
+    return found if 0 < found < 2**63 else None
 
 
 #: what a kind suppresses unless its provider says that it is for now

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 #: a chain longer than this has lost its way; the newest are last
 REFERENCES: Final = 50
-_ID: Final = re.compile(r"<[^<>\s]{1,300}>")
 
 _AUTOMATIC_HEADERS: Final = (
     *("x-autoreply", "x-autorespond", "x-autoresponse", "x-autoresponder", "x-auto-reply", "x-auto-reply-from", "x-autoreply-from"),
@@ -82,7 +81,6 @@ class PersonsReply:
     sender: str
     subject: str
     references: tuple[str, ...]
-    message_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +128,13 @@ def is_automatic(mail: Part, envelope_sender: str | None = None) -> bool:
 
 def reply(mail: Part) -> PersonsReply:
     """Read a person's reply."""
-    nearest = _ID.findall(mail.header("in-reply-to"))
-    chain = [found for field in mail.all("references") for found in _ID.findall(field)][-REFERENCES:]
+    nearest = received.message_ids(mail.header("in-reply-to"))
+    chain = [found for field in mail.all("references") for found in received.message_ids(field)][-REFERENCES:]
     ordered = dict.fromkeys((*nearest, *reversed(chain)))
-    message_id = _ID.search(mail.header("message-id"))
     return PersonsReply(
         sender=received.address(mail.header("from")),
         subject=mail.header("subject")[:300],
         references=tuple(ordered),
-        message_id=message_id.group() if message_id else "",
     )
 
 

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from rotord.core import received
+from rotord.core.events import attempt
 
 if TYPE_CHECKING:
     from rotord.core.received import Part
@@ -217,6 +218,13 @@ def returned_message(mail: Part) -> Part | None:
         if quoted.has("from") and (quoted.has("to") or quoted.has("message-id")):
             return quoted
     return None
+
+
+def identity(returned: Part | None) -> tuple[int | None, str]:
+    """The attempt and the Message-ID that came back of ours, unproven; None and "" for what did not."""
+    if returned is None:
+        return None, ""
+    return attempt(returned.header("x-rotord-attempt")), next(iter(received.message_ids(returned.header("message-id"))), "")
 
 
 def notice_words(mail: Part) -> str:

@@ -36,6 +36,7 @@ _FIELD: Final = re.compile(rb"([!-9;-~]{1,100})[ \t]*:[ \t]*(.*)", re.DOTALL)
 _ADDRESS: Final = re.compile(
     r"[^\s@<>()\[\]\",;:\\]{1,128}@[a-z0-9\u0080-\uffff_-]{1,63}(?:\.[a-z0-9\u0080-\uffff_-]{1,63})*", re.IGNORECASE
 )
+_MESSAGE_ID: Final = re.compile(r"<[^<>\s]{1,300}>")
 _BRACKETED: Final = re.compile(r"<([^<>]{3,320})>")
 _ASIDES: Final = re.compile(r'"[^"]{0,500}"|\([^()]{0,500}\)')
 _TRIM: Final = ".'`*"
@@ -87,10 +88,9 @@ def read(raw: bytes, limit: int = MAIL_BYTES) -> Part:
     return _part(raw[:limit].lstrip(b"\r\n"), "text/plain", 0, [PARTS])
 
 
-def headers_only(raw: bytes | str) -> Part:
+def headers_only(quoted: str) -> Part:
     """Read the headers of a mail that somebody quoted."""
-    quoted = raw.encode("utf-8", "replace") if isinstance(raw, str) else raw
-    headers, _ = _split(quoted[:TEXT_BYTES])
+    headers, _ = _split(quoted.encode("utf-8", "replace")[:TEXT_BYTES])
     return Part(headers, b"")
 
 
@@ -119,6 +119,11 @@ def addresses(text: str) -> list[str]:
     cut = text[:HEADER_LENGTH]
     places = _BRACKETED.findall(cut) or [_ASIDES.sub(" ", cut)]
     return [found.group().strip(_TRIM).lower() for place in places for found in _ADDRESS.finditer(place)]
+
+
+def message_ids(text: str) -> list[str]:
+    """Every Message-ID of a field, in its angle brackets."""
+    return _MESSAGE_ID.findall(text)
 
 
 def html_words(text: str) -> str:

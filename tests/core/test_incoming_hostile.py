@@ -1,6 +1,7 @@
 """Whatever comes in: an answer, soon, and never a crash."""
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -63,6 +64,17 @@ def test_no_mail_takes_long(raw: bytes) -> None:
     recognise(raw)
 
     assert time.process_time() - began < SOON_S
+
+
+def test_an_attempts_id_that_no_column_holds_is_none() -> None:
+    mail = (CORPUS / "postfix-unknown.eml").read_bytes()
+    ours = re.search(rb"X-Rotord-Attempt: (\d+)", mail)
+    assert ours is not None
+    for told, attempt_id in ((ours[1], int(ours[1])), (b"9" * 19, None)):
+        found = recognise(mail.replace(ours[1], told))
+
+        assert isinstance(found, Bounced)
+        assert [one.attempt_id for one in found.bounces] == [attempt_id]
 
 
 def test_an_empty_envelope_sender_is_no_person() -> None:

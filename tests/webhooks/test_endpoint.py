@@ -15,6 +15,7 @@ from rotord.db.connect import open_pool
 from rotord.db.event_store import PostgresEvents
 from rotord.engine.ingester import Ingester
 from rotord.posting import parsers, sources
+from rotord.web.webhooks import ROUTE
 from tests.web.site import running_site
 
 KINDS = {"mg": "mailgun", "s2": "smtp2go", "nokey": "mailgun"}
@@ -145,10 +146,16 @@ async def test_what_the_database_refuses_for_its_data_stops_no_other_post(site, 
 async def test_a_post_that_its_parser_falls_over_is_set_aside_and_stops_no_other(site, db, database_url):
     await add_fleet(db)
     term = await leading(db)
-    broken = post(**{"user-variables": {"rotord-attempt": "0" * 19 + "1" + "9" * 5000}})
-    assert await answers(site, "mg", post(), broken, post()) == [200] * 3
+    read = parsers(KINDS, b"key")[ROUTE, "mg"]
+
+    def falls_over(body, content_type):
+        if b"bad@" in body:
+            raise ValueError
+        return read(body, content_type)
+
+    assert await answers(site, "mg", post(), post(recipient="bad@example.org"), post()) == [200] * 3
     async with await open_pool(database_url) as pool:
-        assert await Ingester(PostgresEvents(pool), parsers(KINDS, b"key")).fold_some(term)
+        assert await Ingester(PostgresEvents(pool), {(ROUTE, "mg"): falls_over}).fold_some(term)
 
     assert await db.fetchval("SELECT count(*) FROM rotord.events") == 2
     assert await db.fetchval("SELECT fault FROM rotord.provider_posts WHERE fault IS NOT NULL") == "not read: ValueError"

@@ -1,12 +1,13 @@
 """Published payloads come out as the right kind, recipient, time and reason; what nobody knows is counted, not raised."""
 
 import json
+from urllib.parse import urlencode
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rotord.core.events import EventKind, Reason
+from rotord.core.events import EventKind, Reason, attempt
 from rotord.webhooks import mailgun, sendgrid, smtp2go
 from rotord.webhooks.base import UnreadableError
 
@@ -165,8 +166,6 @@ SMTP2GO = {
     ],
 )
 def test_smtp2go_as_json_and_as_a_form(fields, kind, suppresses):
-    from urllib.parse import urlencode  # noqa: PLC0415
-
     as_json = smtp2go.parse(json.dumps(SMTP2GO | fields).encode(), "application/json; charset=utf-8")
     as_form = smtp2go.parse(urlencode(SMTP2GO | fields, doseq=True).encode(), "application/x-www-form-urlencoded")
 
@@ -175,6 +174,20 @@ def test_smtp2go_as_json_and_as_a_form(fields, kind, suppresses):
     assert (read.kind, read.suppresses, unknown) == (kind, suppresses, [])
     assert (read.recipient, read.occurred_at, read.attempt_id) == ("r@example.org", 1770487502.0, 1889567281723441152)
     assert read.message_id == "7.0123456789abcdef01234567@acme.example"
+
+
+#: what the parser of JSON takes and `str` falls over
+DEEP = json.loads("[" * 900 + "]" * 900)
+
+
+@pytest.mark.parametrize("told", [None, True, 1.0, "", "-1", "0", "1x", "\u0661", str(2**63), "0" * 19 + "1" + "9" * 5000, "9" * 100, DEEP])
+def test_what_is_no_attempts_id_is_none(told):
+    assert attempt(told) is None
+
+
+@pytest.mark.parametrize("told", [1, "1", str(2**63 - 1), 1889567281723441152])
+def test_an_attempts_id_is_read_as_number_or_text(told):
+    assert attempt(told) == int(told)
 
 
 JSON = st.recursive(
