@@ -90,9 +90,8 @@ class Bounced:
     bounces: tuple[Bounce, ...]
 
 
-def recognise(raw: bytes, envelope_sender: str | None = None) -> Complaint | Bounced | Automatic | PersonsReply:
-    """Say what a mail is. `envelope_sender` "" is the empty return path, None: not known."""
-    mail = received.read(raw)
+def recognise(mail: Part, raw: bytes, envelope_sender: str | None = None) -> Complaint | Bounced | Automatic | PersonsReply:
+    """Say what a mail is; `raw` is what it was read from. `envelope_sender` "" is the empty return path, None: not known."""
     told = complaint(mail)
     if told is not None:
         return told

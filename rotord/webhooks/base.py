@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
@@ -47,6 +48,15 @@ class Webhook(NamedTuple):
 def digest(body: bytes) -> str:
     """A token for posts that bring none."""
     return sha256(body).hexdigest()
+
+
+def verify_bearer(keys: tuple[str, ...], headers: Mapping[str, str], body: bytes, _now: float) -> Verified | Refused:
+    """Compare the token; a body has no time of its own, so the same body is one post for as long as posts are kept."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    given = token.strip().encode("utf-8", "replace")
+    if scheme.lower() != "bearer" or not any(hmac.compare_digest(key.encode(), given) for key in keys):
+        return Refused("wrong token")
+    return Verified(digest(body))
 
 
 def in_time(timestamp: str, now: float, window_s: float) -> bool:

@@ -10,11 +10,10 @@ the return path's, which cannot be forged, else the attempt's or the Message-ID;
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 import orjson
@@ -26,11 +25,11 @@ from rotord.core.events import Event, EventKind, Parsed, Reason, bare_id, natura
 from rotord.core.incoming import Automatic, Bounced, PersonsReply, recognise
 from rotord.core.rendering import outbox_id_of
 from rotord.webhooks import mailgun, sendgrid
-from rotord.webhooks.base import Refused, UnreadableError, Verified, Webhook, digest
+from rotord.webhooks.base import UnreadableError, Webhook, digest, verify_bearer
 
 if TYPE_CHECKING:
     from rotord.core.bounces import Bounce
-    from rotord.webhooks.base import Parse, Verify
+    from rotord.webhooks.base import Parse, Refused, Verified, Verify
 
 #: SendGrid's and Mailgun's mails have up to 30 MB
 POST_BYTES: Final = 32_000_000
@@ -38,7 +37,6 @@ _FIELDS: Final = 1000
 #: of the fields that a signature is made of; whoever posts may be anybody, so no more than these is unpacked before it is checked
 _SIGNED_BYTES: Final = 1000
 _ARRIVED_FOR: Final = ("delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "to")
-_BEARER: Final = "bearer "
 
 
 class Arrived(NamedTuple):
@@ -49,16 +47,8 @@ class Arrived(NamedTuple):
     recipients: tuple[str, ...]
 
 
-#: (the mail of a post, or None where it holds none)
-Unwrap = Callable[[bytes, str], Arrived]
-
-
-def verify_bearer(keys: tuple[str, ...], headers: Mapping[str, str], body: bytes, _now: float) -> Verified | Refused:
-    """Check the token of who pipes a mail to us."""
-    given = headers.get("authorization", "")
-    token = given[len(_BEARER) :].strip() if given.lower().startswith(_BEARER) else ""
-    matches = [hmac.compare_digest(token.encode("utf-8", "replace"), key.encode()) for key in keys]
-    return Verified(digest(body)) if any(matches) else Refused("wrong token")
+#: a post's body and content type; the mail is empty where it holds none
+Unwrap: TypeAlias = Callable[[bytes, str], Arrived]
 
 
 def verify_mailgun(keys: tuple[str, ...], headers: Mapping[str, str], body: bytes, now: float) -> Verified | Refused:
@@ -137,7 +127,7 @@ def events_of(arrived: Arrived, key: bytes) -> list[Event]:
     unsubscribed = _unsubscribed(mail, key, identity, at)
     if unsubscribed is not None:
         return [unsubscribed]
-    match recognise(arrived.raw, arrived.sender):
+    match recognise(mail, arrived.raw, arrived.sender):
         case Bounced(found):
             return [_bounced(one, attempt_id, identity, at) for one in _of_one_message(found, attempt_id)]
         case Complaint() as told:
@@ -243,7 +233,7 @@ class Inbound(NamedTuple):
 
 
 INBOUND: Final[Mapping[str, Inbound]] = {
-    "mailgun": Inbound(verify_mailgun, unwrap_mailgun, 406),
-    "sendgrid": Inbound(sendgrid.verify, unwrap_sendgrid, 403),
+    "mailgun": Inbound(verify_mailgun, unwrap_mailgun, mailgun.WEBHOOK.refusal),
+    "sendgrid": Inbound(sendgrid.verify, unwrap_sendgrid, sendgrid.WEBHOOK.refusal),
     "smtp": Inbound(verify_bearer, unwrap_raw, 401),
 }

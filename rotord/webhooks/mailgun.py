@@ -1,6 +1,6 @@
 """Mailgun: one event a post, as JSON; HMAC-SHA256 over timestamp and token, which both stand in the body.
 
-The signature does not cover the event: a triple that was seen once would sign anything. So a token is taken once (providers.md 1.7).
+The signature does not cover the event: a triple that was seen once would sign anything. So a token is taken once.
 """
 
 from __future__ import annotations

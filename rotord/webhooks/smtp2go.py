@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import hmac
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import orjson
 
 from rotord.core.events import SUPPRESSES, Event, EventKind, Parsed, Reason, attempt, bare_id, mailbox, natural_key, words
-from rotord.webhooks.base import Refused, UnreadableError, Verified, Webhook, digest
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from rotord.webhooks.base import UnreadableError, Webhook, verify_bearer
 
 #: its pages spell them in several ways
 KINDS: Final = {
@@ -38,15 +34,6 @@ IGNORED: Final = frozenset({"resubscribe", "resubscribed"})
 #: one mail has at most 300 recipients
 MOST_RECIPIENTS: Final = 300
 _FIELDS: Final = 500
-
-
-def verify(keys: tuple[str, ...], headers: Mapping[str, str], body: bytes, _now: float) -> Verified | Refused:
-    """Compare the token; a body has no time of its own, so the same body is one post for as long as posts are kept."""
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    given = token.strip().encode("utf-8", "replace")
-    if scheme.lower() != "bearer" or not any(hmac.compare_digest(key.encode(), given) for key in keys):
-        return Refused("wrong token")
-    return Verified(digest(body))
 
 
 def parse(body: bytes, content_type: str) -> Parsed:
@@ -120,4 +107,4 @@ def _seconds(text: object) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-WEBHOOK: Final = Webhook(verify, parse, 401)
+WEBHOOK: Final = Webhook(verify_bearer, parse, 401)

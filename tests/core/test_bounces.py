@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from rotord.core import received
 from rotord.core.complaints import Complaint
 from rotord.core.incoming import Automatic, Bounced, PersonsReply, recognise
 
@@ -13,7 +14,7 @@ EXPECTED = json.loads((CORPUS / "expected.json").read_text())
 
 
 def what(raw: bytes) -> dict[str, object]:
-    match recognise(raw):
+    match recognise(received.read(raw), raw):
         case Bounced(found):
             return {"is": "bounce", "recipients": [one.recipient for one in found], "class": found[0].bounce_class.value}
         case Complaint() as told:

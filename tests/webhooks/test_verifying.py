@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import time
 
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
@@ -11,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from mailgun.security import SecurityGuard
 from sendgrid.helpers.eventwebhook import EventWebhook
 
-from rotord.webhooks import mailgun, sendgrid, smtp2go
-from rotord.webhooks.base import Refused, Verified
+from rotord.webhooks import mailgun, sendgrid
+from rotord.webhooks.base import Refused, Verified, verify_bearer
 
 NOW = 1_800_000_000.0
 KEYS = ("new-key", "old-key")
@@ -38,8 +39,6 @@ def test_mailgun_by_either_key_and_by_the_parents_signature():
 
 
 def test_what_mailgun_signed_its_own_library_takes():
-    import time  # noqa: PLC0415
-
     given = triple(timestamp=str(int(time.time())))
     assert isinstance(of_mailgun(given, now=time.time()), Verified)
     SecurityGuard.verify_webhook("new-key", given["token"], given["timestamp"], given["signature"])
@@ -65,7 +64,7 @@ def test_mailguns_window_outlives_its_retries(age_s, taken):
 
 def test_without_a_key_nothing_is_taken():
     assert isinstance(of_mailgun(triple(""), keys=()), Refused)
-    assert isinstance(smtp2go.verify((), {"authorization": "Bearer "}, b"", NOW), Refused)
+    assert isinstance(verify_bearer((), {"authorization": "Bearer "}, b"", NOW), Refused)
 
 
 PRIVATE = ec.generate_private_key(ec.SECP256R1())
@@ -102,7 +101,7 @@ def test_sendgrid_stale():
     assert isinstance(sendgrid.verify((PUBLIC,), signed(timestamp=str(int(NOW - 25 * 3600))), BODY, NOW), Verified)
 
 
-def test_smtp2go_by_its_bearer():
-    assert isinstance(smtp2go.verify(KEYS, {"authorization": "bearer old-key"}, b"x", NOW), Verified)
+def test_smtp2go_and_a_pipe_by_their_bearer():
+    assert isinstance(verify_bearer(KEYS, {"authorization": "bearer old-key"}, b"x", NOW), Verified)
     for value in ("", "Bearer", "Bearer other", "Basic old-key", "old-key"):
-        assert isinstance(smtp2go.verify(KEYS, {"authorization": value}, b"x", NOW), Refused)
+        assert isinstance(verify_bearer(KEYS, {"authorization": value}, b"x", NOW), Refused)
