@@ -181,37 +181,9 @@ SELECT count(*)
 
 
 async def stop_on_reply(db: Executor, outbox_id: int) -> int:
-    """A message was replied to: if its campaign says so, call back what is queued of it for that recipient, and count it."""
+    """A message was replied to: if its campaign says so, call back what is queued of it for that recipient, and count it. Repeatable."""
     replied = await db.fetchrow(REPLIED, outbox_id)
     if replied is None:
         return 0
     count: int = await db.fetchval(STOP_ON_REPLY, *replied)
     return count
-
-
-NEWS: Final = """
-SELECT id, CASE WHEN kind = 'replied' THEN outbox_id END
-  FROM rotord.events
- WHERE id > (SELECT upto FROM rotord.stats_progress WHERE name = 'replies')
- ORDER BY id
- LIMIT $1
-"""
-
-OBEYED: Final = """
-UPDATE rotord.stats_progress
-   SET upto = greatest(upto, $1)
- WHERE name = 'replies'
-"""
-#: events a look
-EVENTS: Final = 5_000
-
-
-async def obey_replies(db: Executor) -> int:
-    """Obey `stop_on_reply` for the replies among the next events; say how many events were looked at. Twice does no harm."""
-    rows = await db.fetch(NEWS, EVENTS)
-    for row in rows:
-        if row[1] is not None:
-            await stop_on_reply(db, row[1])
-    if rows:
-        await db.execute(OBEYED, rows[-1][0])
-    return len(rows)

@@ -140,9 +140,7 @@ class PostgresStore:
         await reports.publish(self._pool, provider_reports)
 
     async def roll_up(self, now: float) -> None:
-        """See db.stats; and stop the campaigns of whoever replied."""
-        while await campaigns.obey_replies(self._pool) == campaigns.EVENTS:
-            pass
+        """See db.stats."""
         while await stats.roll_up(self._pool, now) == stats.BATCH:
             pass
 

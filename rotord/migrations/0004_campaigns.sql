@@ -34,13 +34,12 @@ CREATE TABLE rotord.daily_stats (
 );
 CREATE INDEX daily_stats_campaign ON rotord.daily_stats (client, campaign) WHERE campaign <> '';
 
--- How far the statistics have read: every attempt and event below is counted or, not settled yet, in stats_open;
--- and every reply obeyed.
+-- How far the statistics have read: every attempt and event below is counted or, not settled yet, in stats_open.
 CREATE TABLE rotord.stats_progress (
   name text PRIMARY KEY,
   upto bigint NOT NULL
 );
-INSERT INTO rotord.stats_progress VALUES ('attempts', 0), ('events', 0), ('replies', 0);
+INSERT INTO rotord.stats_progress VALUES ('attempts', 0), ('events', 0);
 CREATE TABLE rotord.stats_open (
   attempt_id bigint PRIMARY KEY
 );

@@ -73,12 +73,6 @@ async def test_a_reply_stops_the_campaign_for_its_sender_alone(rotord, db, stops
         await insert(db),
     ]
 
-    await db.execute(
-        "INSERT INTO rotord.events (outbox_id, client, provider, kind, occurred_at, received_at, recipient, key) "
-        "VALUES ($1, 'acme', 'relay', 'replied', now(), now(), 'r@example.org', 'k'), "
-        "(NULL, NULL, 'relay', 'replied', now(), now(), '', 'l')",
-        replied,
-    )
-    assert [await campaigns.obey_replies(db) for _ in range(2)] == [2, 0]
+    assert [await campaigns.stop_on_reply(db, replied) for _ in range(2)] == [called_back, 0]
     assert (await status(db, next_one) == "cancelled") == bool(called_back)
     assert {await status(db, message) for message in others} == {"queued"}
