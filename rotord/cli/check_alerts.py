@@ -14,11 +14,10 @@ if TYPE_CHECKING:
 
 async def check_alerts(report: Report, settings: Settings) -> None:
     """Ask every sink that is configured."""
-    telegram = settings.alerts.telegram
-    if telegram.token.get_secret_value() and not telegram.chat_id:
-        report.add("alerts", "telegram", Verdict(Level.FAIL, "it has a token but no chat_id", "set alerts.telegram.chat_id"))
-        return
     for sink in build_sinks(settings):
+        if sink.name == "telegram" and not settings.alerts.telegram.chat_id:
+            report.add("alerts", sink.name, Verdict(Level.FAIL, "it has a token but no chat_id", "set alerts.telegram.chat_id"))
+            continue
         told = await sink.check()
         if told.is_told:
             report.add("alerts", sink.name, Verdict(Level.OK, "it would take a message (none was sent)"))

@@ -281,3 +281,4 @@ async def test_sinks_of_alerts_are_asked_and_told_nothing(rotord, monkeypatch, t
     done = await rotord("check", "--no-dns")
 
     assert "fail  alerts telegram: it has a token but no chat_id; set alerts.telegram.chat_id" in done.out
+    assert "warn  alerts slack: it would not take a message: cannot connect" in done.out
