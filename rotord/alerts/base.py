@@ -65,7 +65,10 @@ async def post(url: str, content: Mapping[str, Any]) -> Answer:
                 URL(url, encoded=True), data=orjson.dumps(content), headers={"Content-Type": "application/json"}, allow_redirects=False
             ) as response,
         ):
-            return Answer(response.status, response.headers, _without_address(url, await response.content.read(_LARGEST_ANSWER)))
+            body = b""
+            while len(body) < _LARGEST_ANSWER and (piece := await response.content.read(_LARGEST_ANSWER - len(body))):
+                body += piece
+            return Answer(response.status, response.headers, _without_address(url, body))
     except TimeoutError:
         return Answer(0, {}, b"", f"no answer within {TIMEOUT_S:.0f} s")
     except aiohttp.ClientConnectorError as error:

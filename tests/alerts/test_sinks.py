@@ -74,6 +74,13 @@ async def test_an_answer_that_is_not_the_documented_one_is_not_told(telegram, sl
     assert not (await Slack(slack.webhook_url).tell(WORDS)).is_told
 
 
+async def test_an_answer_that_comes_in_pieces_is_read_whole(telegram, slack):
+    telegram.drip_s = slack.drip_s = 0.01
+
+    assert await Telegram(telegram.url, TOKEN, CHAT).tell(WORDS) == Told(is_told=True)
+    assert await Slack(slack.webhook_url).tell(WORDS) == Told(is_told=True)
+
+
 async def test_a_group_that_became_a_supergroup_is_followed(telegram):
     telegram.chat = "-100999"
     telegram.refusals.append((400, failure(400, "group chat was upgraded", migrate_to_chat_id=-100999), {}))

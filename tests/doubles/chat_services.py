@@ -1,5 +1,6 @@
 """What the doubles of Telegram and Slack share: a server on loopback with a truth log on disk, which refuses on order."""
 
+import asyncio
 import json
 from collections import deque
 
@@ -7,10 +8,14 @@ from aiohttp import web
 
 
 class ChatDouble:
-    """`refusals`: (status, body, headers) for the next messages, one each. A message is in the log once it was taken."""
+    """`refusals`: (status, body, headers) for the next messages, one each. A message is in the log once it was taken.
+
+    `drip_s`: seconds between an answer's bytes.
+    """
 
     def __init__(self, directory):
         self.refusals = deque()
+        self.drip_s = 0.0
         self.requests = []
         self._truth = directory / f"{type(self).__name__}.jsonl"
         self._truth.touch()
@@ -46,7 +51,16 @@ class ChatDouble:
     async def _post(self, request):
         content = await request.json()
         self.requests.append((request.path, content))
-        return self.answer(request.path, content)
+        answer = self.answer(request.path, content)
+        if not self.drip_s:
+            return answer
+        dripping = web.StreamResponse(status=answer.status)
+        await dripping.prepare(request)
+        for octet in answer.body:
+            await dripping.write(bytes([octet]))
+            await asyncio.sleep(self.drip_s)
+        await dripping.write_eof()
+        return dripping
 
     def answer(self, path, content):
         raise NotImplementedError
