@@ -9,6 +9,8 @@ import aiohttp
 import orjson
 from yarl import URL
 
+from rotord.core.replies import clean
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 TIMEOUT_S: Final = 10.0
 #: an answer of any of the services is a few hundred bytes
 _LARGEST_ANSWER: Final = 65_536
+_TIMEOUT, _TOO_MANY = 408, 429
+#: after a 429 that does not say how long
+_TOO_MANY_S: Final = 30.0
 #: shorter parts of a path are words, such as "services"
 _SHORTEST_SECRET: Final = 12
 
@@ -86,7 +91,15 @@ def _without_address(url: str, body: bytes) -> bytes:
     return body
 
 
-def seconds(text: object) -> float | None:
+def refused(status: int, words: str, wait: object) -> Told:
+    """What an answer other than the good one comes to; `wait`: the seconds that it asked for, None if it asked for none."""
+    error = f"{status} {clean(words)}".strip()
+    if status == _TOO_MANY:
+        return Told(is_told=False, error=error, wait_s=_TOO_MANY_S if wait is None else _seconds(wait))
+    return Told(is_told=False, error=error, is_final=300 <= status < 500 and status != _TIMEOUT)  # noqa: PLR2004 - HTTP's own numbers
+
+
+def _seconds(text: object) -> float | None:
     """Read a number of seconds to wait; bounded, as a day without alerts is worse than one refused."""
     try:
         return min(max(float(str(text)), 0.0), 3600.0)

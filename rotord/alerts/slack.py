@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from rotord.alerts.base import Answer, Told, post, seconds
-from rotord.core.replies import clean
+from rotord.alerts.base import Answer, Told, post, refused
 
 if TYPE_CHECKING:
     from rotord.core.alerting import Words
 
-_TOO_MANY: Final = 429
 #: what a living webhook says to a message without text
 _LIVES: Final = frozenset({"no_text", "invalid_payload", "missing_text_or_fallback_or_attachments"})
 
@@ -40,13 +38,10 @@ class Slack:
 def _told(answer: Answer) -> Told:
     if answer.error:
         return Told(is_told=False, error=answer.error)
-    words = clean(answer.body.decode("utf-8", "replace"))[:200]
-    if answer.status == 200 and words == "ok":  # noqa: PLR2004
+    words = answer.body.decode("utf-8", "replace")
+    if answer.status == 200 and words.strip() == "ok":  # noqa: PLR2004
         return Told(is_told=True)
-    error = f"{answer.status} {words}".strip()
-    if answer.status == _TOO_MANY:
-        return Told(is_told=False, error=error, wait_s=seconds(answer.headers.get("Retry-After", 30)))
-    return Told(is_told=False, error=error, is_final=300 <= answer.status < 500 and answer.status != 408)  # noqa: PLR2004
+    return refused(answer.status, words[:200], answer.headers.get("Retry-After"))
 
 
 def _escape(text: str) -> str:

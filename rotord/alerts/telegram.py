@@ -9,8 +9,7 @@ from urllib.parse import quote
 import orjson
 import structlog
 
-from rotord.alerts.base import Told, post, seconds
-from rotord.core.replies import clean
+from rotord.alerts.base import Told, post, refused
 
 if TYPE_CHECKING:
     from rotord.core.alerting import Words
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 #: 4096 after the markup is read, counted in UTF-16 units; with a margin
 LONGEST: Final = 4000
-_TOO_MANY: Final = 429
 
 
 class Telegram:
@@ -68,12 +66,9 @@ class Telegram:
             return Told(is_told=True), None
         parameters = document.get("parameters")
         parameters = parameters if isinstance(parameters, dict) else {}
-        error = f"{answer.status} {clean(str(document.get('description', '')))}".strip()
-        if answer.status == _TOO_MANY:
-            return Told(is_told=False, error=error, wait_s=seconds(parameters.get("retry_after", 30))), None
+        told = refused(answer.status, str(document.get("description", "")), parameters.get("retry_after"))
         moved_to = parameters.get("migrate_to_chat_id")
-        is_final = 300 <= answer.status < 500 and answer.status != 408  # noqa: PLR2004 - HTTP's own numbers
-        return Told(is_told=False, error=error, is_final=is_final), None if moved_to is None else str(moved_to)
+        return told, None if moved_to is None else str(moved_to)
 
 
 def _cut(text: str, units: int) -> str:
