@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self
 
 import aiohttp
-import orjson
 from yarl import URL
 
 from rotord.core.authentication import Level, Verdict
 from rotord.core.replies import clean
+from rotord.providers.answers import json_of, masked
 from rotord.providers.http_request import read
 
 if TYPE_CHECKING:
@@ -180,16 +180,11 @@ class Account:
             return Reply(0, None, f"no answer within {REQUEST_S:.0f} s")
         except (aiohttp.ClientError, OSError) as error:
             return Reply(0, None, self._scrubbed(clean(str(error) or type(error).__name__)))
-        try:
-            content = orjson.loads(text)
-        except orjson.JSONDecodeError:
-            content = None
+        content = json_of(text)
         return Reply(status, content, self._scrubbed(clean(self._api.words(content))))
 
     def _scrubbed(self, text: str) -> str:
-        for secret in filter(None, self._api.secrets):
-            text = text.replace(secret, "***")
-        return text
+        return masked(text, self._api.secrets)
 
 
 def failure(reply: Reply) -> str:

@@ -24,6 +24,7 @@ from rotord.core.http_replies import Effect, Judgement, unanswered
 from rotord.core.mime import RenderError
 from rotord.core.model import Blame, Outcome, Reply
 from rotord.core.replies import clean
+from rotord.providers.answers import masked
 from rotord.providers.availability import Availability
 from rotord.providers.base import ProviderStatus
 from rotord.providers.http_request import Body, call
@@ -251,17 +252,12 @@ class HttpProvider:
     def _words(self, error: Exception) -> str:
         if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientError):
             return "no answer in time"
-        return self._without_secrets(clean(str(error) or type(error).__name__))
+        return masked(clean(str(error) or type(error).__name__), self._secrets)
 
     def _scrubbed(self, reply: Reply) -> Reply:
         if not any(secret in reply.text or secret in reply.code for secret in self._secrets):
             return reply
-        return replace(reply, code=self._without_secrets(reply.code), text=self._without_secrets(reply.text))
-
-    def _without_secrets(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
+        return replace(reply, code=masked(reply.code, self._secrets), text=masked(reply.text, self._secrets))
 
 
 class HttpSlot:

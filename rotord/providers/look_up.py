@@ -13,21 +13,18 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import aiohttp
-import orjson
-import structlog
 from yarl import URL
 
 from rotord.core.http_replies import Answer, retry_after_s
 from rotord.core.lookups import Found, Missing, Timetable, Trouble, Unclear, UnclearError
 from rotord.core.replies import clean
+from rotord.providers.answers import json_of, masked
 from rotord.providers.http_request import read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from rotord.core.lookups import Finding, Query, Search, Sought
-
-_log = structlog.get_logger(__name__)
 
 #: a page of events: 1,000 of about a kilobyte
 ANSWER_LIMIT: Final = 4 * 1024 * 1024
@@ -79,7 +76,6 @@ class HttpLookUp:
         self.timetable = timetable(api, config.grace_s)
         self._api = api
         self._config = config
-        self._secrets = tuple(filter(None, api.secrets))
         self._gap_s = 60.0 / config.per_minute
         self._next_at = 0.0
         self._session: aiohttp.ClientSession | None = None
@@ -166,9 +162,7 @@ class HttpLookUp:
         return Trouble(text)
 
     def _scrubbed(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
+        return masked(text, self._api.secrets)
 
 
 def timetable(api: LookUpApi | type[LookUpApi], grace_s: float) -> Timetable:
@@ -219,12 +213,3 @@ def moment(text: object) -> float | None:
     except ValueError:
         return None
     return None if read is None else (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
-
-
-def json_of(body: bytes) -> object:
-    """Read JSON; None if it is none."""
-    try:
-        content: object = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-    return content

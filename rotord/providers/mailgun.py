@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
-import orjson
 
 from rotord.core.api_mail import address, tag
 from rotord.core.http_replies import (
@@ -26,6 +25,7 @@ from rotord.core.http_replies import (
     unreadable,
 )
 from rotord.core.mime import ascii_domain
+from rotord.providers.answers import json_of
 from rotord.providers.http import HttpProvider
 from rotord.providers.http_request import Request
 
@@ -84,7 +84,7 @@ class MailgunApi:
 
     def judge(self, answer: Answer, now: float) -> Judgement:
         """Success is 200 with an id; events show the id without its angle brackets, so it is kept so."""
-        content = _json(answer.body)
+        content = json_of(answer.body)
         words = content.get("message") if isinstance(content, dict) else content
         words = words if isinstance(words, str) else ""
         if answer.status != 200:  # noqa: PLR2004 - HTTP's own number
@@ -113,11 +113,3 @@ def form(fields: list[tuple[str, str]], mime: bytes, attempt_id: int) -> tuple[s
 def mailgun(config: ApiConfig) -> HttpProvider:
     """Make the provider."""
     return HttpProvider(MailgunApi(config), config)
-
-
-def _json(body: bytes) -> object:
-    try:
-        content: object = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-    return content

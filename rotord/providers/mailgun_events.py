@@ -13,7 +13,8 @@ import aiohttp
 
 from rotord.core.lookups import Found, Query, UnclearError
 from rotord.core.mime import RenderError, ascii_domain
-from rotord.providers.look_up import content_of, json_of, member, objects
+from rotord.providers.answers import json_of
+from rotord.providers.look_up import content_of, member, objects
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -26,6 +26,7 @@ from rotord.core.http_replies import (
     unreadable,
 )
 from rotord.core.model import Blame, Outcome
+from rotord.providers.answers import json_of
 from rotord.providers.http import HttpProvider
 from rotord.providers.http_request import Request
 
@@ -127,10 +128,7 @@ def _failures(data: dict[str, Any]) -> str:
 
 
 def _object(body: bytes) -> dict[str, Any]:
-    try:
-        content = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
+    content = json_of(body)
     return content if isinstance(content, dict) else {}
 
 

@@ -10,7 +10,8 @@ import orjson
 from rotord.core.api_mail import address
 from rotord.core.lookups import Found, Query, UnclearError
 from rotord.core.mime import RenderError
-from rotord.providers.look_up import content_of, json_of, member, moment, objects, stamp
+from rotord.providers.answers import json_of
+from rotord.providers.look_up import content_of, member, moment, objects, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
