@@ -9,6 +9,7 @@ import aiohttp
 
 from rotord.core.authentication import Level, Verdict
 from rotord.providers.account import Finding, Question, Record, Reply, entries, failure, no_address, not_let_in
+from rotord.providers.mailgun import words_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,15 +47,13 @@ class MailgunAccount:
         found = [self._domain(domain, reply)]
         if not wanted.webhook_url:
             return [*found, no_address(f"{self._name} {domain}", "webhook")]
-        told = [f"{self._name} {domain}"]
         if reply.is_fine:
             reply = yield Question("GET", f"/v3/domains/{domain}/webhooks")
-        return [*found, _webhook(told[0], domain, wanted, reply)]
+        return [*found, self._webhook(domain, wanted, reply)]
 
     def words(self, content: Any) -> str:
-        """Its `message`, or a bare string."""
-        words = content.get("message", content.get("Reason", "")) if isinstance(content, dict) else content
-        return words if isinstance(words, str) else ""
+        """As when sending, or `{"Reason": ...}`."""
+        return words_of(content.get("message", content.get("Reason")) if isinstance(content, dict) else content)
 
     def _domain(self, domain: str, reply: Reply) -> Finding:
         name = f"{self._name} {domain}"
@@ -91,27 +90,26 @@ class MailgunAccount:
         verdict = Verdict(Level.WARN, "no route brings its replies", f"rotord provider sync apply --provider {self._name}")
         return Finding("inbound", name, verdict, Question("POST", "/v3/routes", form=form))
 
-
-def _webhook(name: str, domain: str, wanted: Wanted, reply: Reply) -> Finding:
-    content = reply.content.get("webhooks") if isinstance(reply.content, dict) else None
-    if not isinstance(content, dict) and reply.status != _MISSING:
-        return Finding("webhook", name, Verdict(Level.WARN, failure(reply), "ask again later"))
-    hooks: dict[str, Any] = content if isinstance(content, dict) else {}
-    missing = [event for event in EVENTS if wanted.webhook_url not in ((hooks.get(event) or {}).get("urls") or ())]
-    if not missing:
-        return Finding("webhook", name, Verdict(Level.OK, f"every event is posted to {wanted.webhook_url}"))
-    form = (("url", wanted.webhook_url), *(("event_types", event) for event in missing))
-    says = f"not posted to {wanted.webhook_url}: {', '.join(missing)}"
-    remedy = f"rotord provider sync apply --provider {name.partition(' ')[0]}"
-    return Finding("webhook", name, Verdict(Level.FAIL, says, remedy), Question("POST", f"/v4/domains/{domain}/webhooks", form=form))
+    def _webhook(self, domain: str, wanted: Wanted, reply: Reply) -> Finding:
+        name = f"{self._name} {domain}"
+        content = reply.content.get("webhooks") if isinstance(reply.content, dict) else None
+        if not isinstance(content, dict) and reply.status != _MISSING:
+            return Finding("webhook", name, Verdict(Level.WARN, failure(reply), "ask again later"))
+        hooks: dict[str, Any] = content if isinstance(content, dict) else {}
+        missing = [event for event in EVENTS if wanted.webhook_url not in ((hooks.get(event) or {}).get("urls") or ())]
+        if not missing:
+            return Finding("webhook", name, Verdict(Level.OK, f"every event is posted to {wanted.webhook_url}"))
+        form = (("url", wanted.webhook_url), *(("event_types", event) for event in missing))
+        says = f"not posted to {wanted.webhook_url}: {', '.join(missing)}"
+        remedy = f"rotord provider sync apply --provider {self._name}"
+        return Finding("webhook", name, Verdict(Level.FAIL, says, remedy), Question("POST", f"/v4/domains/{domain}/webhooks", form=form))
 
 
 def _records(content: dict[str, Any]) -> list[Record]:
-    records = []
+    records, domain = [], str((content.get("domain") or {}).get("name") or "")
     for field in ("sending_dns_records", "receiving_dns_records"):
         for entry in entries(content, field):
             kind, name, value = (str(entry.get(key) or "") for key in ("record_type", "name", "value"))
-            domain = str((content.get("domain") or {}).get("name") or "")
             if kind == "MX":
                 value = f"{entry.get('priority') or 10} {value}."
             if value.strip(" ."):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rotord.core.authentication import Level, Verdict
 from rotord.providers.account import Finding, Question, Record, Reply, entries, failure, no_address, not_let_in
+from rotord.providers.smtp2go import error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,13 +45,8 @@ class Smtp2goAccount:
         yield
 
     def words(self, content: Any) -> str:
-        """Its error's text and code, in either of the two documented shapes."""
-        if not isinstance(content, dict):
-            return ""
-        data = content.get("data")
-        told = data if isinstance(data, dict) and ("error" in data or "error_code" in data) else content
-        code = str(told.get("error_code") or "").removeprefix("E_ApiResponseCodes.")
-        return f"{code} {told.get('error') or ''}".strip()
+        """Code and text, as when sending."""
+        return " ".join(error(content)).strip()
 
     def _domain(self, domain: str, reply: Reply) -> Finding:
         name = f"{self._name} {domain}"

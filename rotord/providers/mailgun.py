@@ -85,14 +85,19 @@ class MailgunApi:
     def judge(self, answer: Answer, now: float) -> Judgement:
         """Success is 200 with an id; events show the id without its angle brackets, so it is kept so."""
         content = json_of(answer.body)
-        words = content.get("message") if isinstance(content, dict) else content
-        words = words if isinstance(words, str) else ""
+        words = words_of(content)
         if answer.status != 200:  # noqa: PLR2004 - HTTP's own number
             return judge(answer, words, ROWS, now)
         message_id = content.get("id") if isinstance(content, dict) else None
         if not isinstance(message_id, str) or not message_id or not answer.complete:
             return unreadable(answer)
         return accepted(answer, words, message_id.strip("<>"), now)
+
+
+def words_of(content: object) -> str:
+    """Find `{"message": ...}`, or a plain JSON string as for 401."""
+    words = content.get("message") if isinstance(content, dict) else content
+    return words if isinstance(words, str) else ""
 
 
 def form(fields: list[tuple[str, str]], mime: bytes, attempt_id: int) -> tuple[str, bytes]:

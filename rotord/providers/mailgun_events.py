@@ -15,6 +15,7 @@ from rotord.core.lookups import Found, Query, UnclearError
 from rotord.core.mime import RenderError, ascii_domain
 from rotord.providers.answers import json_of
 from rotord.providers.look_up import content_of, member, objects
+from rotord.providers.mailgun import words_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,10 +64,8 @@ class MailgunEvents:
         raise UnclearError(f"more than {MOST_PAGES} pages of events")
 
     def words(self, answer: Answer) -> str:
-        """`{"message": ...}`, or a plain JSON string as for 401."""
-        content = json_of(answer.body)
-        words = content.get("message") if isinstance(content, dict) else content
-        return words if isinstance(words, str) else ""
+        """As when sending."""
+        return words_of(json_of(answer.body))
 
     def is_barred(self, answer: Answer, words: str) -> str:
         """A sending key is refused like a wrong one, so both are named."""

@@ -101,11 +101,11 @@ class Smtp2goApi:
 
     def judge(self, answer: Answer, now: float) -> Judgement:
         """Success is 200 with an `email_id` and no failure; the counters may be missing."""
-        content = _object(answer.body)
-        data = _member(content, "data")
+        content = json_of(answer.body)
         if answer.status != 200:  # noqa: PLR2004 - HTTP's own number
-            code, words = _error(content, data)
+            code, words = error(content)
             return judge(answer, f"{code} {words}".strip(), ROWS, now, code=code)
+        data = _member(content, "data")
         failed, succeeded, email_id = (data.get(key) for key in ("failed", "succeeded", "email_id"))
         if failed and not succeeded and isinstance(failed, int) and answer.complete:
             return judge(answer, _failures(data), ROWS, now)
@@ -114,8 +114,11 @@ class Smtp2goApi:
         return accepted(answer, "", email_id, now)
 
 
-def _error(content: dict[str, Any], data: dict[str, Any]) -> tuple[str, str]:
+def error(content: object) -> tuple[str, str]:
     """Find the code and the text in either of the two documented shapes; the nested one counts."""
+    if not isinstance(content, dict):
+        return "", ""
+    data = _member(content, "data")
     told = data if "error" in data or "error_code" in data else content
     field = _member(content, "field_validation_errors") or _member(data, "field_validation_errors")
     code = str(told.get("error_code") or "").removeprefix(_ERROR_CODES)
@@ -127,13 +130,8 @@ def _failures(data: dict[str, Any]) -> str:
     return "; ".join(map(str, failures)) if isinstance(failures, list) else str(failures or "")
 
 
-def _object(body: bytes) -> dict[str, Any]:
-    content = json_of(body)
-    return content if isinstance(content, dict) else {}
-
-
-def _member(content: dict[str, Any], name: str) -> dict[str, Any]:
-    member = content.get(name)
+def _member(content: object, name: str) -> dict[str, Any]:
+    member = content.get(name) if isinstance(content, dict) else None
     return member if isinstance(member, dict) else {}
 
 

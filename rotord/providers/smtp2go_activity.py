@@ -12,6 +12,7 @@ from rotord.core.lookups import Found, Query, UnclearError
 from rotord.core.mime import RenderError
 from rotord.providers.answers import json_of
 from rotord.providers.look_up import content_of, member, moment, objects, stamp
+from rotord.providers.smtp2go import error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,14 +72,8 @@ class Smtp2goActivity:
         raise UnclearError(f"more than {MOST_PAGES} pages of events")
 
     def words(self, answer: Answer) -> str:
-        """Code and text, in either of the two documented shapes."""
-        content = json_of(answer.body)
-        if not isinstance(content, dict):
-            return ""
-        data = content.get("data")
-        told = data if isinstance(data, dict) and ("error" in data or "error_code" in data) else content
-        code = str(told.get("error_code") or "").removeprefix("E_ApiResponseCodes.")
-        return f"{code} {told.get('error') or ''}".strip()
+        """Code and text, as when sending."""
+        return " ".join(error(json_of(answer.body))).strip()
 
     def is_barred(self, answer: Answer, words: str) -> str:
         """A key without the endpoint's permission is told so by a 400."""
