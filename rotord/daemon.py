@@ -39,7 +39,7 @@ from rotord.engine.term import TermConfig, Terms
 from rotord.engine.waiting import wait
 from rotord.http_side import HttpSide
 from rotord.journal import Journal
-from rotord.posting import inbound_sources, parsers, sources
+from rotord.posting import by_route, parsers, sources
 from rotord.providers.http import ApiConfig
 from rotord.providers.look_up import HttpLookUp, LookUpConfig
 from rotord.providers.mailgun import mailgun
@@ -66,7 +66,6 @@ if TYPE_CHECKING:
     from rotord.providers.base import LookUp, Provider
     from rotord.providers.look_up import LookUpApi
     from rotord.settings import Settings
-    from rotord.web.webhooks import Source
 
 _log = structlog.get_logger(__name__)
 # What is left of drain_seconds after the wire was given its time: to write the last replies, resign and close.
@@ -124,7 +123,7 @@ async def run(settings: Settings, *, started: Callable[[Node], Awaitable[None]] 
                 services.create_task(_watch(systemd), name="watchdog"),
                 services.create_task(Alerter(pool, build_sinks(settings), lambda: leadership.is_leader).run(), name="alerts"),
             ]
-            http = HttpSide(bound, counters, providers, _posting(settings, key)).run(url, key, lambda: leadership.is_leader)
+            http = HttpSide(bound, counters, providers, by_route(_posting_keys(settings), key)).run(url, key, lambda: leadership.is_leader)
             tasks.append(services.create_task(http, name="http"))
             if embedded is not None:
                 tasks.append(services.create_task(embedded.supervise(), name="database"))
@@ -335,11 +334,6 @@ def _term_config(settings: Settings, hurry: asyncio.Event, counters: Counters, l
 
 def _posting_keys(settings: Settings) -> dict[str, tuple[str, str]]:
     return {name: (one.kind, one.webhook_key.get_secret_value()) for name, one in settings.providers.items()}
-
-
-def _posting(settings: Settings, key: bytes) -> dict[str, dict[str, Source]]:
-    keys = _posting_keys(settings)
-    return {"webhooks": sources(keys), "inbound": inbound_sources(keys, key)}
 
 
 def _ingester(settings: Settings, pool: asyncpg.Pool[asyncpg.Record], key: bytes) -> Ingester:

@@ -39,8 +39,6 @@ CONNECTIONS: Final = 3  # one of them is the post box's
 ANSWER_S: Final = 10.0
 #: who asks whether we are ready seldom waits longer
 PULSE_S: Final = 2.0
-#: SendGrid gathers events up to 768 kB; a mail has up to 30 MB
-POST_BYTES: Final = {"webhooks": 1_000_000, "inbound": 32_000_000}
 #: how old an answer of /readyz may be, and the queue's length in /metrics (to count two million rows costs the database 0.6 s)
 PULSE_KEPT_S: Final = 1.0
 DEPTH_KEPT_S: Final = 10.0
@@ -89,9 +87,7 @@ class HttpSide:
     def _post_routes(self, box: PostBox) -> Routes:
         clock = asyncio.get_running_loop().time
         return {
-            f"/{route}/": WebhookRoute(
-                sources, box.put, self._counters.posted, time.time, clock, route=route, limit=POST_BYTES[route]
-            ).methods
+            f"/{route}/": WebhookRoute(sources, box.put, self._counters.posted, time.time, clock, route).methods
             for route, sources in self._posting.items()
         }
 

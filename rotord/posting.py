@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from rotord.web.webhooks import ROUTE, Source
+from rotord.web.webhooks import INBOUND_ROUTE, ROUTE, Source
 from rotord.webhooks import mailgun, sendgrid, smtp2go
 from rotord.webhooks.inbound import INBOUND
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from rotord.webhooks.base import Parse, Webhook
 
-INBOUND_ROUTE: Final = "inbound"
 WEBHOOKS: Final[Mapping[str, Webhook]] = {"mailgun": mailgun.WEBHOOK, "sendgrid": sendgrid.WEBHOOK, "smtp2go": smtp2go.WEBHOOK}
 
 
@@ -25,6 +24,11 @@ def sources(providers: Mapping[str, tuple[str, str]]) -> dict[str, Source]:
 def inbound_sources(providers: Mapping[str, tuple[str, str]], key: bytes) -> dict[str, Source]:
     """Give those that hand mail over; `key` verifies return paths."""
     return {name: Source(INBOUND[kind].webhook(key), tuple(keys.split())) for name, (kind, keys) in providers.items() if kind in INBOUND}
+
+
+def by_route(providers: Mapping[str, tuple[str, str]], key: bytes) -> dict[str, dict[str, Source]]:
+    """All that post, for the HTTP side."""
+    return {ROUTE: sources(providers), INBOUND_ROUTE: inbound_sources(providers, key)}
 
 
 def parsers(kinds: Mapping[str, str], key: bytes) -> dict[tuple[str, str], Parse]:

@@ -32,11 +32,12 @@ if TYPE_CHECKING:
     from rotord.webhooks.base import Webhook
 
 _log = structlog.get_logger(__name__)
-#: SendGrid gathers up to 768 kB
-BODY_LIMIT: Final = 1_000_000
-#: of all bodies that are being read or looked at: anybody may post 32 MB, and 256 at once
-ROOM_BYTES: Final = 64_000_000
 ROUTE: Final = "webhooks"
+INBOUND_ROUTE: Final = "inbound"
+#: of one body: SendGrid gathers events up to 768 kB; a mail has up to 30 MB
+POST_BYTES: Final = {ROUTE: 1_000_000, INBOUND_ROUTE: 32_000_000}
+#: of all bodies of a route that are being read or looked at: anybody may post 32 MB, and 256 at once
+ROOM_BYTES: Final = 64_000_000
 #: a post that verified longer ago says nothing about today's key
 TRUST_S: Final = 3600.0
 #: so many refusals in a row look like a key that was changed
@@ -71,10 +72,8 @@ class WebhookRoute:
         posted: Callable[[str, str], None],
         now: Callable[[], float],
         clock: Callable[[], float],
+        route: str,
         *,
-        body_s: float = BODY_S,
-        route: str = ROUTE,
-        limit: int = BODY_LIMIT,
         room: int = ROOM_BYTES,
     ) -> None:
         self._sources = sources
@@ -82,9 +81,8 @@ class WebhookRoute:
         self._posted = posted
         self._now = now
         self._clock = clock
-        self._body_s = body_s
         self._name = route
-        self._limit = limit
+        self._limit = POST_BYTES[route]
         self._room = Room(room)
 
     @property
@@ -98,7 +96,7 @@ class WebhookRoute:
         if source is None:
             raise web.HTTPNotFound(text="no such provider\n")
         with self._room.share() as share:
-            return await self._take(provider, source, request, await read_body(request, self._limit, self._body_s, share))
+            return await self._take(provider, source, request, await read_body(request, self._limit, BODY_S, share))
 
     async def _take(self, provider: str, source: Source, request: BaseRequest, body: bytes) -> web.Response:
         headers = {name.lower(): value for name, value in request.headers.items()}

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from rotord.core.bounces import Bounce
     from rotord.webhooks.base import Parse, Refused, Verified, Verify
 
-#: SendGrid's and Mailgun's mails have up to 30 MB
-POST_BYTES: Final = 32_000_000
 _FIELDS: Final = 1000
 #: of the fields that a signature is made of; whoever posts may be anybody, so no more than these is unpacked before it is checked
 _SIGNED_BYTES: Final = 1000
@@ -88,7 +86,8 @@ def unwrap_sendgrid(body: bytes, content_type: str) -> Arrived:
 def form(body: bytes, content_type: str) -> dict[str, bytes]:
     """Read a form's fields, urlencoded or multipart; the last of a name counts."""
     if content_type.strip().lower().startswith("multipart/"):
-        post = received.read(b"Content-Type: " + content_type.encode("utf-8", "replace") + b"\r\n\r\n" + body, POST_BYTES)
+        raw = b"Content-Type: " + content_type.encode("utf-8", "replace") + b"\r\n\r\n" + body
+        post = received.read(raw, len(raw))  # the route has bounded it
         named = [(received.parameters(part.header("content-disposition")).get("name", ""), part.body) for part in post.parts]
         return {name: value.removesuffix(b"\n").removesuffix(b"\r") for name, value in named if name}
     try:

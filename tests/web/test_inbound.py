@@ -20,7 +20,7 @@ from rotord.core.unsubscribe import token
 from rotord.db.event_store import PostgresEvents
 from rotord.engine.ingester import Ingester
 from rotord.posting import inbound_sources, parsers
-from tests.web.site import KEY, running_site
+from tests.web.site import KEY, raw, running_site
 
 SIGNER = ec.generate_private_key(ec.SECP256R1())
 PUBLIC = base64.b64encode(
@@ -205,6 +205,14 @@ async def test_a_reply_by_sendgrids_inbound_parse(db, site, raw_mode):
     await fold(db)
 
     assert await told(db) == [(message, "replied", "r@example.org")]
+
+
+async def test_a_mail_has_up_to_32_mb(db, site):
+    mail = b"From: r@example.org\n\n" + b"x" * 1_040_000  # more than an event's post may have
+    announced = b"POST /inbound/relay HTTP/1.1\r\nHost: x\r\nContent-Length: 32000001\r\nConnection: close\r\n\r\n"
+
+    assert await post(site, "/inbound/relay", data=mail, headers=BEARER) == 200
+    assert (await raw(site.port, announced)).startswith(b"HTTP/1.1 413 ")
 
 
 async def test_an_automatic_answer_is_nothing(db, site):
