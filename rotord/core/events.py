@@ -81,9 +81,11 @@ SILENT_SINCE_S: Final = 7200.0
 SILENT_UNTIL_S: Final = 1800.0
 
 
-def is_silent(taken: int, told_of: int) -> bool:
-    """Say whether a provider that should report does not."""
-    return taken >= SILENT_FROM and told_of < SILENT_SHARE * taken
+def is_silent(taken: int, told_of: int) -> bool | None:
+    """Say whether a provider that should report does not; None when it took too few to tell."""
+    if taken and told_of >= SILENT_SHARE * taken:
+        return False
+    return True if taken >= SILENT_FROM else None
 
 
 def natural_key(*parts: object) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from rotord.core.records import Term
     from rotord.db.events import Folded, Told
+
+#: the alert on a provider that should report and does not
+SILENT: Final = "webhooks_silent"
 
 
 class PostgresEvents:
@@ -43,20 +46,23 @@ class PostgresEvents:
         return await events.apply(self._pool, term)
 
     async def watch(self) -> None:
-        """Raise or resolve the alert on each provider that should report (core.events.is_silent)."""
-        taken = await events.silence(self._pool, self._reporting, SILENT_SINCE_S, SILENT_UNTIL_S)
+        """Raise or resolve the alert on each provider that should report (core.events.is_silent); a quiet night resolves nothing."""
+        rows = await events.silence(self._pool, self._reporting, SILENT_SINCE_S, SILENT_UNTIL_S)
+        seen = {provider: (taken, told_of) for provider, taken, told_of in rows}
+        verdicts = {name: is_silent(*seen.get(name, (0, 0))) for name in self._reporting}
         silent = [
             Alert(
-                "webhooks_silent",
+                SILENT,
                 provider,
                 Severity.WARNING,
                 "less than a fifth of the messages it took half an hour ago and before have come back as events",
                 f"check that {provider} posts to /webhooks/{provider}, and its webhook_key; rotord_webhook_posts_total says what comes",
             )
-            for provider, count, told_of in taken
-            if is_silent(count, told_of)
+            for provider, verdict in verdicts.items()
+            if verdict
         ]
-        await alerts.keep(self._pool, ["webhooks_silent"], silent)
+        unknown = [(SILENT, provider) for provider, verdict in verdicts.items() if verdict is None]
+        await alerts.keep(self._pool, [SILENT], silent, unknown)
 
     async def tidy(self) -> None:
         """Make partitions, forget old posts."""

@@ -262,3 +262,9 @@ async def test_a_provider_that_should_report_and_does_not_is_alerted(db, databas
         )
         await watched.watch()
         assert await db.fetchval(alert) == 0
+
+        await db.execute("DELETE FROM rotord.events")
+        await watched.watch()
+        await db.execute("DELETE FROM rotord.attempts WHERE outbox_id <> $1", sent_then[0])
+        await watched.watch()
+        assert await db.fetchval(alert) == 1  # too few to tell: it stays as it is
