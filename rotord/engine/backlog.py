@@ -92,6 +92,6 @@ class Backlog:
             state.blocked_until = 0.0
 
     def wake_at(self, now: float) -> float:
-        """The next time at which a look or a lane may be worth a turn."""
+        """The next time after the turn of `now` at which a look or a lane may be worth another one."""
         lanes = (state.blocked_until for state in self.lanes.values() if not state.dry and state.blocked_until > now)
         return min(self.refresh_at(), min(lanes, default=float("inf")))

@@ -41,6 +41,8 @@ _log = structlog.get_logger(__name__)
 DATABASE_PAUSE_S = 0.5
 # Hopeless lanes that are moved or failed in one turn, a statement each: an app can make as many of them as it likes.
 ENDS_A_TURN = 10
+# No wait is shorter: timers are kept to the millisecond and may fire that much early, and a lane is not asked again and again meanwhile.
+TICK_S = 0.001
 # From this size on reading and rendering a body takes longer than a turn.
 LARGE = 1024 * 1024
 
@@ -79,6 +81,7 @@ class Dispatcher:
         self._carrying = False
         self._ended = False
         self._fleet_as_of = -inf
+        self._turned_at = -inf
         self.backlog = Backlog(config.poll_s)
         self.fenced = False
         parts.flights.landed = self._wake.set
@@ -130,15 +133,15 @@ class Dispatcher:
         self._ended = True
 
     def _idle_s(self) -> float:
-        now = self._clock.now()
         if self._flights.places_used >= self._config.concurrency:
             return self._config.poll_s
-        return max(0.0, self.backlog.wake_at(now) - now)
+        # Of the lanes that the turn found blocked one may have opened while the turn went on: that is a time before now.
+        return max(TICK_S, self.backlog.wake_at(self._turned_at) - self._clock.now())
 
     # -- one turn ----------------------------------------------------------------------------------------------------------------
 
     async def _turn(self, group: asyncio.TaskGroup) -> bool:
-        now = self._clock.now()
+        now = self._turned_at = self._clock.now()
         free = self._config.concurrency - self._flights.places_used
         if free <= 0:
             return False

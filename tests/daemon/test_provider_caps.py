@@ -68,7 +68,7 @@ async def test_a_rate_is_exact_in_any_ten_seconds_and_nearly_so_in_any_second(
     print(f"at most {second} in a second, {ten} in ten, load {os.getloadavg()[0]:.1f}")
 
     assert second <= 1.2 * 50
-    assert ten <= 500
+    assert 0.9 * 500 <= ten <= 500
 
 
 @pytest.mark.chaos

@@ -1,0 +1,50 @@
+"""When the dispatcher looks again."""
+
+import asyncio
+from uuid import UUID
+
+import pytest
+
+from rotord.core.model import Address, Client, Domain, ProviderLimits
+from rotord.core.pool import SenderPool
+from rotord.core.settling import RetryPolicy
+from rotord.engine.clock import DatabaseClock
+from rotord.engine.dispatcher import TICK_S, Dispatcher, EngineConfig
+from rotord.engine.flights import Flights
+from rotord.engine.launch import TermParts
+from rotord.engine.limbo import Limbo
+from rotord.engine.recorder import Recorder
+from tests.sim.fake_provider import Receiver, SimProvider
+from tests.sim.memory_store import Direct, MemoryStore
+from tests.sim.memory_tables import Tables
+from tests.sim.node import PREPARATION
+
+FLEET = [Client("acme")], [Domain("acme.example", "acme", providers=("relay",))], [Address("a@acme.example", "acme.example")]
+
+
+@pytest.mark.parametrize("thinks_s", [0.05, 0.2])
+async def test_a_lane_that_opens_while_a_turn_goes_on_is_not_slept_past(thinks_s):
+    spent = 0.0
+    clock = DatabaseClock(1e9, 0.0, lambda: spent)
+    tables = Tables(clock.now)
+    tables.put_fleet(*FLEET)
+    tables.insert(client="acme", recipient="r@example.org", subject="Hello")
+    term = tables.win(UUID(int=1), 1e3)
+    pool, store = SenderPool([ProviderLimits("relay", per_second=10.0)]), MemoryStore(tables, Direct())
+    for put, values in zip((pool.put_client, pool.put_domain, pool.put_address), FLEET, strict=True):
+        put(values[0])
+    flights = Flights(pool, Recorder(store), clock, RetryPolicy(), lambda: True)
+    provider = SimProvider(Receiver("relay", 1, clock.now), 5, lambda _moment: None)
+    parts = TermParts(store, term, pool, flights, clock, Limbo(store, pool, flights, clock))
+    dispatcher = Dispatcher(parts, {"relay": provider}, PREPARATION, EngineConfig())
+    bucket = pool.providers["relay"].bucket
+    while bucket.free_at(1e9) == 1e9:
+        bucket.take(1e9)
+
+    async with asyncio.TaskGroup() as group:
+        assert not await dispatcher._turn(group)
+    opens_in_s = bucket.free_at(1e9) - 1e9
+    spent = thinks_s
+
+    assert opens_in_s == pytest.approx(0.1, abs=0.02)
+    assert dispatcher._idle_s() == pytest.approx(max(TICK_S, opens_in_s - thinks_s))
