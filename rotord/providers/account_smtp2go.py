@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rotord.core.authentication import Level, Verdict
 from rotord.providers.account import Finding, Question, Record, Reply, entries, failure, no_address, not_let_in
 from rotord.providers.smtp2go import error
+from rotord.providers.smtp2go_activity import HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,7 +76,7 @@ class Smtp2goAccount:
         if not wanted.token:
             remedy = f"set webhook_key of [providers.{self._name}] to a long random text, then rotord provider sync apply"
             return Finding("webhook", self._name, Verdict(Level.FAIL, says, remedy))
-        content = {"url": wanted.webhook_url, "events": missing, "output_format": "json"}
+        content = {"url": wanted.webhook_url, "events": missing, "headers": [HEADER], "output_format": "json"}
         content |= {"auth_header_type": "bearer", "auth_header_value": wanted.token}
         remedy = f"rotord provider sync apply --provider {self._name}"
         return Finding("webhook", self._name, Verdict(Level.FAIL, says, remedy), Question("POST", "/webhook/add", content=content))

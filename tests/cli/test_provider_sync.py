@@ -75,6 +75,7 @@ async def test_plan_changes_nothing_apply_creates_what_is_missing_and_a_second_a
     assert set(accounts["mg"].states) == set(names)
     assert accounts["mg"].webhooks[names[0]]["delivered"] == ["https://rotor.example/webhooks/mg"]
     assert accounts["s2"].webhooks[0]["auth_header_value"] == "a-long-random-token"
+    assert accounts["s2"].webhooks[0]["headers"] == ["X-Rotord-Attempt"]  # without it its events do not say of which attempt
     assert accounts["sg"].webhooks[0]["url"] == "https://rotor.example/webhooks/sg"
     text = "\n".join(applied.json["zones"][names[0]])
     for wanted in ("include:mailgun.org ~all", "mx._domainkey", "s1._domainkey", "em1.", "link.", "_dmarc.", "IN MX"):
