@@ -251,15 +251,15 @@ def test_the_provider_that_goes_away_leaves_once_while_mail_is_under_way_and_is_
 
 def test_the_apis_read_what_the_providers_are_sent():
     mime = b"From: Ada <a@acme.example>\r\nX-Row: demo-1\r\n\r\nbody\r\n"
-    _, form_body = form([("to", "r@x.example"), ("o:tag", "x")], mime, 7)
+    content_type, form_body = form([("to", "r@x.example"), ("o:tag", "x")], mime, 7)
     as_json = {
         "from": {"email": "a@acme.example"},
         "personalizations": [{"to": [{"email": "r@x.example"}]}],
         "headers": {"X-Row": "demo-1"},
     }
 
-    assert mailgun_mail(form_body) == ("a@acme.example", "r@x.example", "demo-1")
-    assert sendgrid_mail(json.dumps(as_json).encode()) == ("a@acme.example", "r@x.example", "demo-1")
+    assert mailgun_mail(form_body, content_type) == ("a@acme.example", "r@x.example", "demo-1")
+    assert sendgrid_mail(json.dumps(as_json).encode(), "application/json") == ("a@acme.example", "r@x.example", "demo-1")
 
 
 class Playing:

@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import os
 import random
-import re
 import signal
 import sys
 import time
@@ -26,6 +25,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import aiohttp
 import orjson
 from aiohttp import web
+
+from rotord.webhooks.inbound import form
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,20 +43,20 @@ class Mail(NamedTuple):
     row: str
 
 
-def mailgun_mail(body: bytes) -> Mail:
-    """Read `messages.mime`'s form. ValueError: a part is missing."""
-    to = re.search(rb'name="to"\r\n\r\n([^\r]*)\r\n', body)
-    mime = re.search(rb'name="message"[^\r]*\r\n(?:[^\r]+\r\n)*\r\n(.*)', body, re.DOTALL)
-    if to is None or mime is None:
-        raise ValueError("to or message parameter is missing")
-    head = BytesHeaderParser().parsebytes(mime[1].partition(b"\r\n\r\n")[0])
-    return Mail(parseaddr(head["From"])[1], to[1].decode(), head.get("X-Row", ""))
+def mailgun_mail(body: bytes, content_type: str) -> Mail:
+    """Read `messages.mime`'s form. KeyError: a part is missing."""
+    fields = form(body, content_type)
+    head = BytesHeaderParser().parsebytes(fields["message"].partition(b"\r\n\r\n")[0])
+    return Mail(parseaddr(head["From"])[1], fields["to"].decode(), head.get("X-Row", ""))
 
 
-def sendgrid_mail(body: bytes) -> Mail:
+def sendgrid_mail(body: bytes, _content_type: str) -> Mail:
     """Read `mail/send`'s JSON. ValueError or KeyError: a part is missing."""
     content = orjson.loads(body)
     return Mail(content["from"]["email"], content["personalizations"][0]["to"][0]["email"], content["headers"].get("X-Row", ""))
+
+
+READERS: Final = {"mailgun": mailgun_mail, "sendgrid": sendgrid_mail}
 
 
 @dataclass(slots=True)
@@ -98,7 +99,7 @@ class ApiReceiver:
             return self._answer(401, b'"Forbidden"')
         body = await request.read()
         try:
-            mail = mailgun_mail(body) if self.kind == "mailgun" else sendgrid_mail(body)
+            mail = READERS[self.kind](body, request.headers.get("Content-Type", ""))
         except (ValueError, KeyError, IndexError, TypeError):
             return self._answer(400, b'{"message": "not understood"}')
         line = {"at": time.time(), "from": mail.sender, "rcpt": [mail.recipient], "row": mail.row}
@@ -153,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     import uvloop  # noqa: PLC0415 - not to be had on every system that may import this module
 
     parser = argparse.ArgumentParser(prog="python -m rotord.demo.api_receiver", description="A local mail API that logs what it takes.")
-    parser.add_argument("--kind", choices=("mailgun", "sendgrid"), required=True)
+    parser.add_argument("--kind", choices=tuple(READERS), required=True)
     parser.add_argument("--log", type=Path, required=True, help="JSON lines, appended")
     parser.add_argument("--key", required=True, help="the API key that is let in")
     parser.add_argument("--latency-ms", type=_span_s, default=(0.0, 0.0), metavar="LOW,HIGH")
