@@ -1,9 +1,9 @@
 """Complaints: RFC 5965 reports (ARF), also those that are only almost such.
 
-A complaint is what `Feedback-Type: abuse` or `fraud` says; auth-failure, virus, not-spam, opt-out and dmarc are none. The report's own
-fields are looked for in a `message/feedback-report` part, else in a text part that begins like one (some senders use multipart/mixed or
-text/plain), and Hotmail's JMRP, which has no fields at all, is known by its sender. Whom it is about comes from the message that came back:
-recipients are often redacted, our ids are not.
+A complaint is what `Feedback-Type: abuse` or `fraud` says (some write spam or complaint); auth-failure, virus, not-spam, opt-out and
+dmarc are none. The report's own fields are looked for in a `message/feedback-report` part, else in a text part that begins like one (some
+senders use multipart/mixed or text/plain), and Hotmail's JMRP, which has no fields at all, is known by its sender. Whom it is about comes
+from the message that came back: recipients are often redacted, our ids are not.
 """
 
 from __future__ import annotations

@@ -123,6 +123,15 @@ async def test_a_return_path_is_enough(db, site):
     assert await told(db) == [(message, "bounced", "r@example.org")]
 
 
+async def test_an_envelope_id_is_enough(db, site):
+    message, attempt = await sent(db, recipient="r@example.org")
+    mail = bounce(0, "innocent@example.org", header=False).replace("Reporting-MTA", f"Original-Envelope-Id: {attempt}\nReporting-MTA")
+    await post(site, "/inbound/relay", data=mail, headers=BEARER)
+    await fold(db)
+
+    assert await told(db) == [(message, "bounced", "r@example.org")]
+
+
 async def test_a_bounce_of_nothing_of_ours_suppresses_nobody(db, site):
     await sent(db, recipient="r@example.org")
     await post(site, "/inbound/relay", data=bounce(0, "r@example.org", header=False), headers=BEARER)
@@ -165,6 +174,18 @@ async def test_a_reply_by_mailguns_route_marks_its_message_whoever_sent_it(db, s
 
     assert await told(db) == [(message, "replied", "r@example.org")]
     assert (await db.fetchval("SELECT replied_at FROM rotord.messages WHERE id = $1", message)).isoformat() == "2026-11-02T10:00:00+00:00"
+
+
+@pytest.mark.parametrize("in_reply_to", [True, False])
+async def test_a_reply_answers_what_it_names_nearest(db, site, in_reply_to):
+    first, second, third = [(await sent(db, recipient="r@example.org"))[0] for _ in range(3)]
+    named = {message: message_id(message, "acme.example") for message in (first, second, third)}
+    nearest = f"In-Reply-To: {named[second]}\n" if in_reply_to else ""
+    mail = nearest + reply(f"{named[first]} {named[third]}")
+    await post(site, "/inbound/relay", data=mail, headers=BEARER)
+    await fold(db)
+
+    assert await told(db) == [(second if in_reply_to else third, "replied", "r@example.org")]
 
 
 async def test_a_reply_stops_its_campaign_for_its_recipient_where_the_campaign_says_so(db, site):
