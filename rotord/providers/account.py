@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 REQUEST_S: Final = 10.0
 SURVEY_S: Final = 60.0
 AT_ONCE: Final = 8
+#: what is to be done about a domain whose DNS records are not seen
+PUBLISH: Final = "rotord provider sync plan shows what to publish"
 _ANSWER_LIMIT: Final = 4 * 1024 * 1024
 
 
@@ -190,6 +192,16 @@ class Account:
 def failure(reply: Reply) -> str:
     """Say what went wrong."""
     return f"answered {reply.status} {reply.words}".strip() if reply.status else reply.words
+
+
+def apply_remedy(name: str) -> str:
+    """Name the command that creates what is missing."""
+    return f"rotord provider sync apply --provider {name}"
+
+
+def not_answered(kind: str, name: str, reply: Reply) -> Finding:
+    """Say that nobody knows how one thing is, for the account was not told of it."""
+    return Finding(kind, name, Verdict(Level.WARN, failure(reply), "ask again later"))
 
 
 def not_let_in(name: str, reply: Reply) -> Finding:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 
 from rotord.core.authentication import Level, Verdict
-from rotord.providers.account import Finding, Question, Record, Reply, entries, failure, no_address, not_let_in
+from rotord.providers.account import PUBLISH, Finding, Question, Record, Reply, apply_remedy, entries, no_address, not_answered, not_let_in
 from rotord.providers.mailgun import words_of
 
 if TYPE_CHECKING:
@@ -59,22 +59,22 @@ class MailgunAccount:
         name = f"{self._name} {domain}"
         if reply.status == _MISSING:
             create = Question("POST", "/v4/domains", form=(("name", domain),))
-            verdict = Verdict(Level.FAIL, "this account does not have it", f"rotord provider sync apply --provider {self._name}")
+            verdict = Verdict(Level.FAIL, "this account does not have it", apply_remedy(self._name))
             return Finding("sender", name, verdict, create)
         if not reply.is_fine or not isinstance(reply.content, dict):
-            return Finding("sender", name, Verdict(Level.WARN, failure(reply), "ask again later"))
+            return not_answered("sender", name, reply)
         state = (reply.content.get("domain") or {}).get("state")
         records = tuple(_records(reply.content))
         missing = sum(not record.valid for record in records if record.kind != "MX")
         if state == "active":
             return Finding("sender", name, Verdict(Level.OK, "active"), records=records)
         says = f"it is {state}" + (f"; {missing} of its DNS records are not seen yet" if missing else "")
-        return Finding("sender", name, Verdict(Level.FAIL, says, "rotord provider sync plan shows what to publish"), records=records)
+        return Finding("sender", name, Verdict(Level.FAIL, says, PUBLISH), records=records)
 
     def _route(self, domain: str, wanted: Wanted, reply: Reply) -> Finding:
         name = f"{self._name} {domain}"
         if not reply.is_fine:
-            return Finding("inbound", name, Verdict(Level.WARN, failure(reply), "ask again later"))
+            return not_answered("inbound", name, reply)
         for route in entries(reply.content, "items"):
             forwards = any(wanted.inbound_url in str(action) for action in route.get("actions") or ())
             expression = str(route.get("expression", "")).replace("\\", "")
@@ -87,21 +87,21 @@ class MailgunAccount:
             ("expression", f'match_recipient(".*@{escaped}")'),
             ("action", f'forward("{wanted.inbound_url}")'),
         )
-        verdict = Verdict(Level.WARN, "no route brings its replies", f"rotord provider sync apply --provider {self._name}")
+        verdict = Verdict(Level.WARN, "no route brings its replies", apply_remedy(self._name))
         return Finding("inbound", name, verdict, Question("POST", "/v3/routes", form=form))
 
     def _webhook(self, domain: str, wanted: Wanted, reply: Reply) -> Finding:
         name = f"{self._name} {domain}"
         content = reply.content.get("webhooks") if isinstance(reply.content, dict) else None
         if not isinstance(content, dict) and reply.status != _MISSING:
-            return Finding("webhook", name, Verdict(Level.WARN, failure(reply), "ask again later"))
+            return not_answered("webhook", name, reply)
         hooks: dict[str, Any] = content if isinstance(content, dict) else {}
         missing = [event for event in EVENTS if wanted.webhook_url not in ((hooks.get(event) or {}).get("urls") or ())]
         if not missing:
             return Finding("webhook", name, Verdict(Level.OK, f"every event is posted to {wanted.webhook_url}"))
         form = (("url", wanted.webhook_url), *(("event_types", event) for event in missing))
         says = f"not posted to {wanted.webhook_url}: {', '.join(missing)}"
-        remedy = f"rotord provider sync apply --provider {self._name}"
+        remedy = apply_remedy(self._name)
         return Finding("webhook", name, Verdict(Level.FAIL, says, remedy), Question("POST", f"/v4/domains/{domain}/webhooks", form=form))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from rotord.core.authentication import Level, Verdict
-from rotord.providers.account import Finding, Question, Record, Reply, entries, failure, no_address, not_let_in
+from rotord.providers.account import PUBLISH, Finding, Question, Record, Reply, apply_remedy, entries, no_address, not_answered, not_let_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,8 +47,8 @@ class SendgridAccount:
 
     def domain(self, domain: str, wanted: Wanted) -> Survey:  # noqa: ARG002 - of a domain alone there is nothing to ask
         """Nothing."""
+        yield from ()
         return []
-        yield
 
     def words(self, content: Any) -> str:
         """Its errors' messages."""
@@ -65,11 +65,11 @@ class SendgridAccount:
     def _domain(self, domain: str, reply: Reply) -> Finding:
         name = f"{self._name} {domain}"
         if not reply.is_fine or not isinstance(reply.content, list):
-            return Finding("sender", name, Verdict(Level.WARN, failure(reply), "ask again later"))
+            return not_answered("sender", name, reply)
         own = [entry for entry in entries(reply.content) if str(entry.get("domain", "")).lower() == domain]
         if not own:
             content = {"domain": domain, "automatic_security": True, "custom_spf": False, "default": False}
-            verdict = Verdict(Level.FAIL, "this account does not have it", f"rotord provider sync apply --provider {self._name}")
+            verdict = Verdict(Level.FAIL, "this account does not have it", apply_remedy(self._name))
             return Finding("sender", name, verdict, Question("POST", "/v3/whitelabel/domains", content=content))
         best = next((entry for entry in own if entry.get("valid")), own[0])
         dns = best.get("dns")
@@ -77,12 +77,12 @@ class SendgridAccount:
         if best.get("valid"):
             return Finding("sender", name, Verdict(Level.OK, "authenticated"), records=records)
         says = f"it is not authenticated; {sum(not record.valid for record in records)} of its DNS records are not seen yet"
-        return Finding("sender", name, Verdict(Level.FAIL, says, "rotord provider sync plan shows what to publish"), records=records)
+        return Finding("sender", name, Verdict(Level.FAIL, says, PUBLISH), records=records)
 
     def _webhook(self, wanted: Wanted, reply: Reply) -> Finding:
         if not reply.is_fine:
-            return Finding("webhook", self._name, Verdict(Level.WARN, failure(reply), "ask again later"))
-        remedy = f"rotord provider sync apply --provider {self._name}"
+            return not_answered("webhook", self._name, reply)
+        remedy = apply_remedy(self._name)
         on = dict.fromkeys(("enabled", *EVENTS), True)
         own = next((hook for hook in entries(reply.content, "webhooks") if hook.get("url") == wanted.webhook_url), None)
         if own is None:
@@ -97,12 +97,12 @@ class SendgridAccount:
     def _parse(self, domain: str, wanted: Wanted, reply: Reply) -> Finding:
         name = f"{self._name} {domain}"
         if not reply.is_fine:
-            return Finding("inbound", name, Verdict(Level.WARN, failure(reply), "ask again later"))
+            return not_answered("inbound", name, reply)
         own = next((entry for entry in entries(reply.content, "result") if entry.get("hostname") == domain), None)
         records = (Record("MX", domain, "10 mx.sendgrid.net."),)
         if own is None:
             content = {"hostname": domain, "url": wanted.inbound_url, "spam_check": False, "send_raw": True}
-            verdict = Verdict(Level.WARN, "no setting brings its replies", f"rotord provider sync apply --provider {self._name}")
+            verdict = Verdict(Level.WARN, "no setting brings its replies", apply_remedy(self._name))
             return Finding("inbound", name, verdict, Question("POST", "/v3/user/webhooks/parse/settings", content=content), records)
         if own.get("url") != wanted.inbound_url:
             says = "its replies are posted elsewhere"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from rotord.core.authentication import Level, Verdict
-from rotord.providers.account import Finding, Question, Record, Reply, entries, failure, no_address, not_let_in
+from rotord.providers.account import PUBLISH, Finding, Question, Record, Reply, apply_remedy, entries, no_address, not_answered, not_let_in
 from rotord.providers.smtp2go import error
 from rotord.providers.smtp2go_activity import HEADER
 
@@ -42,8 +42,8 @@ class Smtp2goAccount:
 
     def domain(self, domain: str, wanted: Wanted) -> Survey:  # noqa: ARG002 - of a domain alone there is nothing to ask
         """Nothing."""
+        yield from ()
         return []
-        yield
 
     def words(self, content: Any) -> str:
         """Code and text, as when sending."""
@@ -58,14 +58,13 @@ class Smtp2goAccount:
                 if there.get("dkim_verified") and there.get("rpath_verified"):
                     return Finding("sender", name, Verdict(Level.OK, "verified"), records=records)
                 says = f"it is not verified; {sum(not record.valid for record in records)} of its DNS records are not seen yet"
-                remedy = "rotord provider sync plan shows what to publish"
-                return Finding("sender", name, Verdict(Level.FAIL, says, remedy), records=records)
-        verdict = Verdict(Level.FAIL, "this account does not have it", f"rotord provider sync apply --provider {self._name}")
+                return Finding("sender", name, Verdict(Level.FAIL, says, PUBLISH), records=records)
+        verdict = Verdict(Level.FAIL, "this account does not have it", apply_remedy(self._name))
         return Finding("sender", name, verdict, Question("POST", "/domain/add", content={"domain": domain}))
 
     def _webhook(self, wanted: Wanted, reply: Reply) -> Finding:
         if not reply.is_fine:
-            return Finding("webhook", self._name, Verdict(Level.WARN, failure(reply), "ask again later"))
+            return not_answered("webhook", self._name, reply)
         hooks = entries(reply.content, "data", "webhooks") or entries(reply.content, "data")
         own = [hook for hook in hooks if hook.get("url") == wanted.webhook_url]
         told = {str(event) for hook in own for event in hook.get("events") or ()}
@@ -78,7 +77,7 @@ class Smtp2goAccount:
             return Finding("webhook", self._name, Verdict(Level.FAIL, says, remedy))
         content = {"url": wanted.webhook_url, "events": missing, "headers": [HEADER], "output_format": "json"}
         content |= {"auth_header_type": "bearer", "auth_header_value": wanted.token}
-        remedy = f"rotord provider sync apply --provider {self._name}"
+        remedy = apply_remedy(self._name)
         return Finding("webhook", self._name, Verdict(Level.FAIL, says, remedy), Question("POST", "/webhook/add", content=content))
 
 
