@@ -1,7 +1,8 @@
 """From the wire back: what attempts ended with, and the moves of rows that wait.
 
 Settling is by attempt id, whatever the epoch, and only from `sending` or `uncertain`: a late "accepted" of an old leader is knowledge, not
-noise. A late refusal never brings back a message that has a newer attempt.
+noise. It also ends a message that was put back into the queue meanwhile (on_uncertain = resend), as long as no newer attempt began. A late
+refusal never brings back a message that has a newer attempt.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ WITH done AS MATERIALIZED (
 ), gone AS (
   DELETE FROM rotord.queue q
    USING done d
-   WHERE q.id = d.id AND q.attempt = d.attempt AND q.state IN ('sending', 'uncertain')
-     AND (d.next IN ('sent', 'failed') OR d.next = 'retry' AND d.cancelled)
+   WHERE q.id = d.id AND q.attempt = d.attempt
+     AND (q.state IN ('sending', 'uncertain') AND (d.next IN ('sent', 'failed') OR d.next = 'retry' AND d.cancelled)
+          OR q.state IN ('queued', 'waiting') AND d.next = 'sent'
+             AND EXISTS (SELECT FROM rotord.attempts a WHERE a.id = d.attempt AND a.outcome = 'uncertain'))
   RETURNING q.id, q.client, q.thread_key, q.message_id, q.attempts, q.attempt, d.next, d.code, d.reply, d.provider_message_id, d.finished_at
 ), state AS (
   INSERT INTO rotord.message_state
@@ -269,7 +272,8 @@ WITH cut AS (
   RETURNING q.client, q.thread_key, q.message_id
 ), chain AS (
   UPDATE rotord.threads t
-     SET last_message_id = u.message_id, updated_at = clock_timestamp(), "references" = t."references" || u.message_id
+     SET last_message_id = u.message_id, updated_at = clock_timestamp(),
+         "references" = t."references"[greatest(1, cardinality(t."references") - 18):] || u.message_id
     FROM unsure u
    WHERE t.client = u.client AND t.thread_key = u.thread_key
 ), swept AS (

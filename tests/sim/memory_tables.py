@@ -293,6 +293,9 @@ class Tables(LookUpTables, FleetTables):
         threads = set()
         for settlement in settlements:
             attempt = self.attempts.get(settlement.attempt_id)
+            states = {"sending", "uncertain"}
+            if settlement.step.next is Next.SENT and attempt is not None and attempt.outcome is Outcome.UNCERTAIN:
+                states |= {"queued", "waiting"}
             if attempt is not None and attempt.outcome in {None, Outcome.UNCERTAIN}:
                 if attempt.outcome is Outcome.UNCERTAIN and settlement.step.next in {Next.RETRY, Next.FAILED} and self.lease is not None:
                     attempt.refused_late = self.lease.epoch
@@ -300,7 +303,7 @@ class Tables(LookUpTables, FleetTables):
                 attempt.blame = settlement.reply.blame.value if settlement.reply.blame else None
                 attempt.reply = settlement.reply.text
             row = self.queue.get(settlement.outbox_id)
-            if row is None or row.attempt != settlement.attempt_id or row.state not in {"sending", "uncertain"}:
+            if row is None or row.attempt != settlement.attempt_id or row.state not in states:
                 continue
             if self._settle(row, settlement, attempt) and row.thread_key is not None:
                 threads.add((row.client, row.thread_key))

@@ -13,7 +13,7 @@ from rotord.core.records import Verdict
 from rotord.db.connect import open_pool
 from rotord.db.reconcile import MOST_RESENDS
 
-from .test_store_suite import HOLDER, SENT, UNSURE, MemoryWorld, PostgresWorld, ending, wanting
+from .test_store_suite import HOLDER, LATER, REFUSED, SENT, UNSURE, MemoryWorld, PostgresWorld, ending, wanting
 
 HOUR = 3600.0
 TIMES = Timetable(grace_s=HOUR, again_s=2 * HOUR, retention_s=100 * HOUR)
@@ -151,6 +151,17 @@ async def test_late_news_of_the_first_attempt_does_not_touch_the_second(world, s
 
     assert await world.status(message) == "sending"
     assert [(await world.attempt(attempt))[0] for attempt in (FIRST, 2 << 20)] == [Outcome.ACCEPTED, None]
+
+
+@pytest.mark.parametrize(("end", "expected"), [(SENT, "sent"), (REFUSED, "queued"), (LATER, "queued"), (UNSURE, "queued")])
+async def test_a_late_acceptance_ends_what_was_put_back_and_nothing_else_does(world, store, term, end, expected):
+    message = await make_uncertain(world, term, on_uncertain="resend")
+    await store.missed(await only(store), time.time(), complete=True)
+
+    await store.settle([ending(message, FIRST, *end)])
+
+    assert await world.status(message) == expected
+    assert end[0] == (await world.attempt(FIRST))[0]
 
 
 @pytest.mark.parametrize(
