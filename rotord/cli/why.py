@@ -200,6 +200,7 @@ async def _rebuild(session: Session, *, client: str = "", email: str = "") -> tu
     """The pool as the leader has it, for one client or address: from the fleet, the ledger and what it last said of its providers."""
     from rotord.core.breaker import Breaker, Errors  # noqa: PLC0415
     from rotord.core.explain import ProviderNews, is_limited, restore  # noqa: PLC0415
+    from rotord.core.limits import MonthUse  # noqa: PLC0415
     from rotord.core.pool import SenderPool  # noqa: PLC0415
     from rotord.db import explain, ledger, senders  # noqa: PLC0415
     from rotord.engine.maintenance import apply_fleet  # noqa: PLC0415
@@ -235,7 +236,7 @@ async def _rebuild(session: Session, *, client: str = "", email: str = "") -> tu
         if name not in news:
             gate.slots = gate.limits.max_in_flight
         if gate.month is not None:
-            gate.month.restore(now, month.get(name, 0))
+            gate.month.restore(now, month.get(name, MonthUse()))
     return pool, news, now
 
 

@@ -15,6 +15,7 @@ from array import array
 from bisect import bisect_right
 from datetime import UTC, datetime
 from math import ceil, floor, inf
+from typing import Final, NamedTuple
 
 from rotord.core.model import Kind
 
@@ -222,36 +223,50 @@ class SecondBucket:
         self._next = now + self._ahead + self._every
 
 
+#: what begins so shortly before a month's end may reach its provider after it, and counts in both
+CARRY_S: Final = 600.0
+
+
+class MonthUse(NamedTuple):
+    """How many requests count in a month, and how many of them in the next one too."""
+
+    used: int = 0
+    late: int = 0
+
+
 class MonthBudget:
-    """What a plan pays for in a calendar month, UTC. A request counts from its begin, whatever became of it.
+    """What a plan pays for in a calendar month, UTC. A request counts from its begin, whatever became of it; late ones in both months.
 
     Spread, day d of a month of D days may bring the month's use to d/D of the plan (rounded up): never ahead of an even use, and what
     earlier days left is there for the rest of the month. It follows from the month's count alone, so a restart changes nothing.
     """
 
-    __slots__ = ("_next", "_since", "is_spread", "per_month", "used")
+    __slots__ = ("_carried", "_next", "_since", "is_spread", "per_month", "used")
 
     def __init__(self, per_month: int, *, is_spread: bool = False) -> None:
         self.per_month = per_month
         self.is_spread = is_spread
         self.used = 0
+        self._carried = 0  # of those, how many count in the next month too
         self._since = -inf
         self._next = -inf
 
-    def restore(self, now: float, used: int) -> None:
+    def restore(self, now: float, use: MonthUse) -> None:
         """Set the count of the month that `now` lies in."""
         self._turn(now)
-        self.used = used
+        self.used, self._carried = use
 
     def take(self, now: float) -> None:
         """Count one request."""
         self._turn(now)
         self.used += 1
+        self._carried += now >= self._next - CARRY_S
 
     def give_back(self, taken_at: float) -> None:
-        """Undo a `take`: the request was never made. One of a month that is over gives nothing to this one."""
-        if taken_at >= self._since:
+        """Undo a `take`: the request was never made. One that did not count in this month gives nothing to it."""
+        if taken_at >= self._since - CARRY_S:
             self.used -= 1
+            self._carried -= taken_at >= self._next - CARRY_S
 
     def free_at(self, now: float) -> float:
         """`now`, or the first second of the next month; spread: or of the day whose share begins."""
@@ -268,8 +283,9 @@ class MonthBudget:
             return
         day = datetime.fromtimestamp(now, UTC)
         self._since = datetime(day.year, day.month, 1, tzinfo=UTC).timestamp()
+        self.used = self._carried if self._since == self._next else 0
         self._next = datetime(day.year + day.month // 12, day.month % 12 + 1, 1, tzinfo=UTC).timestamp()
-        self.used = 0
+        self._carried = 0
 
 
 def _part(limit: float, share: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from rotord.core.limits import CARRY_S, MonthUse
 from rotord.core.model import Blame, Outcome
 from rotord.core.pool import LedgerRow
 
@@ -73,27 +74,38 @@ SELECT max(day)
   FROM rotord.daily_counters
 """
 MONTH = """
-SELECT provider, sum(begun)::bigint
-  FROM (SELECT provider, begun
+SELECT provider, sum(begun)::bigint, sum(late)::bigint
+  FROM (SELECT provider, begun, 0 AS late
           FROM rotord.daily_counters
          WHERE day >= $1 AND day < $2
         UNION ALL
-        SELECT provider, count(*)
+        SELECT provider, count(*), count(*) FILTER (WHERE id >= $6)
           FROM rotord.attempts
          WHERE id >= $3
+         GROUP BY provider
+        UNION ALL
+        SELECT provider, count(*), 0
+          FROM rotord.attempts
+         WHERE id >= $4 AND id < $5
          GROUP BY provider) use
  GROUP BY provider
 """
 
 
-async def month_use(db: Executor, now: float, timeout_s: float | None = None) -> dict[str, int]:
+async def month_use(db: Executor, now: float, timeout_s: float | None = None) -> dict[str, MonthUse]:
     """Requests of each provider in the calendar month (UTC) of `now`: rolled-up days from the counters, the rest from the ledger."""
     first = datetime.fromtimestamp(now, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    following = (first + timedelta(days=31)).replace(day=1)
     last = await db.fetchval(LAST_ROLLED)
     # A term that begins right after midnight comes before the roll-up of the day that has just ended.
     rest = first if last is None else max(first, datetime(last.year, last.month, last.day, tzinfo=UTC) + timedelta(days=1))
-    rows = await db.fetch(MONTH, first.date(), rest.date(), int(rest.timestamp() * 1000) << ID_SHIFT, timeout=timeout_s)
-    return {row[0]: row[1] for row in rows}
+    ids = [_first_id(at) for at in (rest.timestamp(), first.timestamp() - CARRY_S, first.timestamp(), following.timestamp() - CARRY_S)]
+    rows = await db.fetch(MONTH, first.date(), rest.date(), *ids, timeout=timeout_s)
+    return {row[0]: MonthUse(row[1], row[2]) for row in rows}
+
+
+def _first_id(at: float) -> int:
+    return int(at * 1000) << ID_SHIFT
 
 
 ROLL_UP = """

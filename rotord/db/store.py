@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from rotord.core.limits import MonthUse
     from rotord.core.lookups import Found, Sought, Timetable
     from rotord.core.pool import LedgerRow
     from rotord.core.records import (
@@ -71,7 +72,7 @@ class PostgresStore:
         """See db.ledger."""
         return await ledger.recent(self._pool, now, LONG_S)
 
-    async def month_use(self, now: float) -> dict[str, int]:
+    async def month_use(self, now: float) -> dict[str, MonthUse]:
         """See db.ledger."""
         return await ledger.month_use(self._pool, now, LONG_S)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from rotord.core.limits import MonthUse
 from rotord.core.pool import SenderPool
 from rotord.core.settling import RetryPolicy
 from rotord.db.connect import transient
@@ -137,7 +138,7 @@ class Terms:
         month = await until_done(lambda: store.month_use(clock.now()), "month")
         for name, gate in pool.providers.items():
             if gate.month is not None:
-                gate.month.restore(clock.now(), month.get(name, 0))
+                gate.month.restore(clock.now(), month.get(name, MonthUse()))
             if gate.bucket is not None:
                 gate.bucket.drain(clock.now())
         _log.info(

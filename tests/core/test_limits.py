@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rotord.core.limits import COARSE_S, DAY, EXACT_UP_TO, HOUR, MonthBudget, RollingCap, SecondBucket
+from rotord.core.limits import CARRY_S, COARSE_S, DAY, EXACT_UP_TO, HOUR, MonthBudget, MonthUse, RollingCap, SecondBucket
 from rotord.core.model import Kind
 
 AT = 1_795_000_000.0
@@ -385,7 +385,9 @@ def test_a_month_never_holds_more_than_its_budget(gaps, per_month):
             assert free_at == now
 
             budget.take(now)
-            counts[month.year, month.month] = counts.get((month.year, month.month), 0) + 1
+            arrives = datetime.fromtimestamp(now + CARRY_S, UTC)
+            for key in {(month.year, month.month), (arrives.year, arrives.month)}:
+                counts[key] = counts.get(key, 0) + 1
         else:
             following = datetime.fromtimestamp(free_at, UTC)
             last = datetime.fromtimestamp(free_at - 1, UTC)
@@ -398,17 +400,33 @@ def test_a_month_never_holds_more_than_its_budget(gaps, per_month):
 
 def test_a_budget_turns_with_the_year():
     budget = MonthBudget(2)
-    budget.restore(at(2026, 12, 31, 23, 59, 59), 1)
-    budget.take(at(2026, 12, 31, 23, 59, 59))
+    budget.restore(at(2026, 12, 31, 23, 49), MonthUse(1))
+    budget.take(at(2026, 12, 31, 23, 49, 59))
 
-    assert budget.free_at(at(2026, 12, 31, 23, 59, 59)) == at(2027, 1, 1)
+    assert budget.free_at(at(2026, 12, 31, 23, 49, 59)) == at(2027, 1, 1)
     assert budget.free_at(at(2027, 1, 1)) == at(2027, 1, 1)
+    assert budget.used == 0
+
+
+@pytest.mark.parametrize("is_restored", [False, True])
+def test_what_begins_in_a_months_last_ten_minutes_counts_in_the_next_month_too(is_restored):
+    late = at(2026, 12, 31, 23, 59, 59)
+    budget = MonthBudget(3)
+    budget.take(at(2026, 12, 31, 23, 49, 59))
+    budget.take(late)
+    if is_restored:
+        budget = MonthBudget(3)
+        budget.restore(late, MonthUse(2, late=1))
+
+    assert budget.free_at(at(2027, 1, 1)) == at(2027, 1, 1)
+    assert budget.used == 1
+    budget.give_back(late)
     assert budget.used == 0
 
 
 def test_a_request_given_back_after_the_month_has_turned_gives_the_new_month_nothing():
     budget = MonthBudget(1)
-    began = at(2026, 12, 31, 23, 59, 59)
+    began = at(2026, 12, 31, 23, 49, 59)
     budget.take(began)
     budget.take(at(2027, 1, 1))
     budget.give_back(began)
@@ -435,7 +453,7 @@ def test_a_spread_plan_is_never_ahead_of_an_even_use_and_wastes_nothing_over_two
         used = 0 if of_month == 1 else used
         if number == restart_on:
             budget = MonthBudget(per_month, is_spread=True)
-            budget.restore(now, used)
+            budget.restore(now, MonthUse(used))
         allowed = -(-per_month * of_month // 31)
         for _ in range(wanted):
             if budget.free_at(now) > now:
@@ -457,10 +475,10 @@ def test_a_spread_plan_is_never_ahead_of_an_even_use_and_wastes_nothing_over_two
 def test_a_spread_plan_opens_at_midnight_utc_of_the_day_whose_share_begins():
     first = datetime(2026, 11, 1, tzinfo=UTC).timestamp()
     budget = MonthBudget(60, is_spread=True)
-    budget.restore(first + 5 * DAY, 12)
+    budget.restore(first + 5 * DAY, MonthUse(12))
 
     assert budget.free_at(first + 6 * DAY - 1) == first + 6 * DAY
 
-    budget.restore(first + 6 * DAY, 60)
+    budget.restore(first + 6 * DAY, MonthUse(60))
 
     assert budget.free_at(first + 6 * DAY) == datetime(2026, 12, 1, tzinfo=UTC).timestamp()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rotord.core.breaker import FIRST_PAUSE_S
-from rotord.core.limits import DAY, HOUR
+from rotord.core.limits import DAY, HOUR, MonthUse
 from rotord.core.model import Blame, Outcome, ProviderLimits
 from rotord.core.routing import ProviderGate, Route
 
@@ -183,7 +183,7 @@ def test_the_preferred_provider_carries_all_it_has_room_for_and_equals_take_turn
 def test_a_spread_plan_leaves_the_rest_of_its_day_to_the_others():
     # the 30th of November, half of which is gone: all but one day's share of 30 is used
     spread, other = gate("a", per_month=30, is_month_spread=True, preference=0.0), gate("b", preference=1.0)
-    spread.month.restore(AT, 28)
+    spread.month.restore(AT, MonthUse(28))
     sent = send(Route([spread, other]), 5)
 
     assert sent == ["a", "a", "b", "b", "b"]

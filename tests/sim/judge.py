@@ -7,6 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
+from rotord.core.limits import MonthUse
 from rotord.core.pool import Open, SenderPool
 
 from .world import Result
@@ -206,7 +207,7 @@ def could_go(world: World) -> set[int]:
     for name, gate in pool.providers.items():
         gate.slots = 1
         if gate.month is not None:
-            gate.month.restore(now, month.get(name, 0))
+            gate.month.restore(now, month.get(name, MonthUse()))
     rows = [row for row in tables.queue.values() if row.state == "queued" and row.id not in tables.locked]
     verdicts = {lane: pool.lane(lane, now) for lane in {row.lane for row in rows}}
     return {row.id for row in rows if isinstance(verdict := verdicts[row.lane], Open) and verdict.places > 0}

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
 
+    from rotord.core.limits import MonthUse
     from rotord.core.lookups import Found, Sought, Timetable
     from rotord.core.pool import LedgerRow
     from rotord.core.records import (
@@ -104,7 +105,7 @@ class MemoryStore:
     async def recent(self, now: float) -> list[LedgerRow]:
         return await self._run("recent", self.tables.recent, now)
 
-    async def month_use(self, now: float) -> dict[str, int]:
+    async def month_use(self, now: float) -> dict[str, MonthUse]:
         return await self._run("month_use", self.tables.month_use, now)
 
     async def lanes(self) -> list[LaneRow]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from rotord.core.limits import CARRY_S, MonthUse
 from rotord.core.model import Blame, Outcome
 from rotord.core.pool import LedgerRow
 from rotord.core.records import Candidate, LaneRow, Next, Payload, Ripened, Term, Unfinished, Verdict
@@ -168,10 +169,13 @@ class Tables(LookUpTables, FleetTables):
         rows = [LedgerRow(a.address, a.domain, a.client, a.provider, a.began_at, a.deadline_at, Outcome.UNCERTAIN, None) for a in late]
         return sorted([*self.recent(now), *rows], key=lambda row: row.counts_at)
 
-    def month_use(self, now: float) -> dict[str, int]:
+    def month_use(self, now: float) -> dict[str, MonthUse]:
         first = datetime.fromtimestamp(now, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-        since = int(first.timestamp() * 1000) << ID_SHIFT
-        return dict(Counter(attempt.provider for attempt in self.attempts.values() if attempt.id >= since))
+        following = (first + timedelta(days=31)).replace(day=1)
+        since, late = (int((month.timestamp() - CARRY_S) * 1000) << ID_SHIFT for month in (first, following))
+        used = Counter(attempt.provider for attempt in self.attempts.values() if attempt.id >= since)
+        carried = Counter(attempt.provider for attempt in self.attempts.values() if attempt.id >= late)
+        return {provider: MonthUse(count, carried[provider]) for provider, count in used.items()}
 
     # -- from the queue to the wire ----------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from rotord.core.limits import MonthUse
 from rotord.core.model import Address, Blame, Client, Domain, Kind, Outcome, Reply, Status
 from rotord.core.pool import Lane
 from rotord.core.records import Begin, Cursor, LaneRequest, Next, Settlement, Step, Unfinished, Verdict
@@ -591,7 +592,17 @@ async def test_a_month_counts_every_request_also_those_of_a_finished_day_that_no
         message = await world.insert()
         await store.begin(term, [wanting(message, int((noon - 86_400 * days_ago) * 1000) << 20)])
 
-    assert await store.month_use(noon) == {"relay": 2}
+    assert await store.month_use(noon) == {"relay": MonthUse(2)}
+
+
+async def test_what_began_in_the_last_ten_minutes_of_a_month_counts_in_both(world, store, term):
+    december = 1_796_083_200.0  # 2026-12-01, 00:00 UTC
+    for at in (december - 601, december - 599, december + 1):
+        message = await world.insert()
+        await store.begin(term, [wanting(message, int(at * 1000) << 20)])
+
+    assert await store.month_use(december - 1) == {"relay": MonthUse(3, late=2)}
+    assert await store.month_use(december + 1) == {"relay": MonthUse(2)}
 
 
 async def test_the_fleet_is_read_whole_and_then_by_changes(world, store):
