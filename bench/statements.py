@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from rotord.core.model import Outcome, Reply
-from rotord.core.records import Begin, Candidate, Cursor, LaneRequest, Next, Settlement, Step, Term
+from rotord.core.records import Begin, Candidate, Cursor, LaneRequest, LaneRow, Next, Settlement, Step, Term
 from rotord.db import queue, settle
 from rotord.db.connect import open_connection
 from rotord.db.migrate import migrate
@@ -58,13 +58,14 @@ WAL = "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"
 class Line:
     """Carries messages through the statements; remembers how long each took."""
 
-    def __init__(self, db: asyncpg.Connection, pid: int, lanes: Sequence[int], now: float) -> None:
+    def __init__(self, db: asyncpg.Connection, pid: int, lanes: Sequence[LaneRow], now: float) -> None:
         self.db = db
         self._pid = pid
         self.term = Term(UUID("11111111-1111-1111-1111-111111111111"), 1, now, 1)
         self.took: dict[str, list[float]] = {}
         self.cpu_us: dict[str, float] = {}
-        self._after = dict.fromkeys(lanes, Cursor())
+        self._client = {row.key: row.lane.client for row in lanes}
+        self._after = dict.fromkeys(self._client, Cursor())
         self._next_id = (int(now * 1000) + 1) << 20
 
     async def carry(self, count: int) -> int:
@@ -74,10 +75,16 @@ class Line:
         begins, settlements = self.parts(rows)
         await self._timed("payloads", queue.payloads(self.db, [row.id for row in rows]))
         verdicts = await self._timed("begin", queue.begin(self.db, self.term, begins))
+        if len(verdicts) < len(rows) or not rows:
+            raise AssertionError(f"of {len(rows)} messages {len(verdicts)} began")
         await self._timed("settle", settle.settle(self.db, settlements))
+        self.moved(rows)
+        return len(verdicts)
+
+    def moved(self, rows: Sequence[Candidate]) -> None:
+        """Put the cursors behind these rows, as the dispatcher does."""
         for row in rows:
             self._after[row.lane_key] = Cursor(row.rank, row.due_at, row.id)
-        return len(verdicts)
 
     def requests(self, count: int) -> list[LaneRequest]:
         return [LaneRequest(key, max(1, count // len(self._after)), after) for key, after in self._after.items()]
@@ -85,8 +92,12 @@ class Line:
     def parts(self, rows: Sequence[Candidate]) -> tuple[list[Begin], list[Settlement]]:
         first, now = self._next_id, self.term.now
         self._next_id += len(rows)
-        sender = ("a@example.com", "example.com", "client-0", "relay", 60.0)
-        begins = [Begin(row.id, first + n, *sender, f"<{row.id}@example.com>", now) for n, row in enumerate(rows)]
+        begins = [
+            Begin(
+                row.id, first + n, "a@example.com", "example.com", self._client[row.lane_key], "relay", 60.0, f"<{row.id}@example.com>", now
+            )
+            for n, row in enumerate(rows)
+        ]
         reply = Reply(Outcome.ACCEPTED, None, "250", "2.0.0 Ok: queued as 4bXyZ1234", "4bXyZ1234")
         return begins, [Settlement(first + n, row.id, reply, now + 1, Step(Next.SENT)) for n, row in enumerate(rows)]
 
@@ -147,8 +158,7 @@ async def measure(url: str) -> dict[str, Any]:
         await db.execute(INSERT, 1000, CLIENTS, timeout=60)
     insert = {"cpu_us": (cpu_us(pid) - before) / QUEUED, "wal_bytes": float(await db.fetchval(WAL) - wal) / QUEUED}
     await db.execute("VACUUM ANALYZE", timeout=300)
-    lanes = [row.key for row in await queue.lanes(db)]
-    line = Line(db, pid, lanes, await db.fetchval("SELECT extract(epoch FROM now())::float8"))
+    line = Line(db, pid, await queue.lanes(db), await db.fetchval("SELECT extract(epoch FROM now())::float8"))
     batches = {}
     for batch in BATCHES:
         line.took.clear()
