@@ -188,10 +188,12 @@ async def open_database(settings: Settings, stack: AsyncExitStack) -> tuple[str,
 def build_providers(settings: Settings, key: bytes = b"") -> dict[str, Provider]:
     """Every configured provider, by name; `key` makes the return paths of those that have them."""
     providers: dict[str, Provider] = {}
+    rehearsal = bool(settings.engine.redirect_all_to)
+    paths = rehearsal_key(key) if rehearsal else key
     for name, config in settings.providers.items():
         match config:
             case Smtp():
-                providers[name] = SmtpProvider(replace(smtp_config(name, config), return_path_key=key))
+                providers[name] = SmtpProvider(replace(smtp_config(name, config), return_path_key=paths, is_rehearsal=rehearsal))
             case Sandbox():
                 providers[name] = SandboxProvider(
                     SandboxConfig(

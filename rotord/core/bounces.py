@@ -45,12 +45,18 @@ class Bounce:
     reason: str
     attempt_id: int | None = None
     message_id: str = ""
+    rehearsed: bool = False
 
 
 def bounces(mail: Part, raw: bytes) -> tuple[Bounce, ...]:
     """Every recipient that a bounce is about; () for a mail that is none. `raw` is what `mail` was read from."""
-    report = delivery_status.find(mail)
     returned = notices.returned_message(mail)
+    found = _bounces(mail, raw, returned)
+    return tuple(replace(bounce, rehearsed=True) for bounce in found) if notices.is_rehearsed(returned) else found
+
+
+def _bounces(mail: Part, raw: bytes, returned: Part | None) -> tuple[Bounce, ...]:
+    report = delivery_status.find(mail)
     attempt_id, message_id = notices.identity(returned)
     if attempt_id is None and report is not None:
         attempt_id = attempt(report.envelope_id)

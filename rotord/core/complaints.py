@@ -32,6 +32,7 @@ class Complaint:
     reporter: str
     attempt_id: int | None = None
     message_id: str = ""
+    rehearsed: bool = False
 
 
 def complaint(mail: Part) -> Complaint | None:
@@ -44,7 +45,7 @@ def complaint(mail: Part) -> Complaint | None:
     if feedback_type not in _COMPLAINTS:
         return None
     returned = notices.returned_message(mail)
-    return Complaint(_whom(fields, returned), feedback_type, sender, *notices.identity(returned))
+    return Complaint(_whom(fields, returned), feedback_type, sender, *notices.identity(returned), notices.is_rehearsed(returned))
 
 
 def is_feedback_report(mail: Part) -> bool:

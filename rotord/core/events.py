@@ -61,6 +61,7 @@ class Event:
     provider_message_id: str = ""
     suppresses: Reason | None = None
     outbox_id: int | None = None  # where it is proven, as by the token of an unsubscribe link
+    rehearsed: bool = False  # it is about the tester whom a rehearsal's message reached, not about its recipient
 
 
 class Parsed(NamedTuple):

@@ -227,6 +227,11 @@ def identity(returned: Part | None) -> tuple[int | None, str]:
     return attempt(returned.header("x-rotord-attempt")), next(iter(received.message_ids(returned.header("message-id"))), "")
 
 
+def is_rehearsed(returned: Part | None) -> bool:
+    """Tell whether the message that came back was a rehearsal's: it had gone to a tester."""
+    return returned is not None and returned.has("x-rotord-rehearsal")
+
+
 def notice_words(mail: Part) -> str:
     """The words of the notice itself, without the message that came back."""
     text = _BLANKS.sub("  ", _all_words(mail))

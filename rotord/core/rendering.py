@@ -64,6 +64,8 @@ _CONTENT_TYPE: Final = re.compile(
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MIME_VERSION: Final = Header("MIME-Version", "MIME-Version: 1.0")
+#: what comes back of such a message says nothing about its recipient (webhooks/inbound.py)
+_REHEARSAL: Final = Header("X-Rotord-Rehearsal", "X-Rotord-Rehearsal: yes")
 _ONE_CLICK: Final = Header("List-Unsubscribe-Post", "List-Unsubscribe-Post: List-Unsubscribe=One-Click")
 _TEXT_TYPES: Final = {subtype: Header("Content-Type", f"Content-Type: text/{subtype}; charset=utf-8") for subtype in ("plain", "html")}
 _ENCODINGS: Final = {
@@ -184,6 +186,7 @@ def render(
         *_threading(message),
         *_unsubscribe(message, unsubscribe_url, unsubscribe_mailto),
         Header("X-Rotord-Attempt", f"X-Rotord-Attempt: {attempt_id:d}"),
+        *((_REHEARSAL,) if redirect_to else ()),
         *_custom(message),
         _MIME_VERSION,
         *entity.headers,

@@ -38,7 +38,8 @@ class Folded(NamedTuple):
 
 
 # An attempt is only believed of the provider that it went to; a reply or an unsubscribe mail comes by whichever receives them. What came
-# by mail is about the recipient of its message, whomever it names. Joined on keys: what is told twice in one batch is one row of `fresh`.
+# by mail is about the recipient of its message, whomever it names; but a rehearsal's went to its tester. Joined on keys: what is told
+# twice in one batch is one row of `fresh`.
 FOLD: Final = """
 WITH fence AS MATERIALIZED (
   SELECT 1
@@ -50,12 +51,13 @@ WITH fence AS MATERIALIZED (
          coalesce((SELECT o.recipient
                      FROM rotord.outbox o
                      JOIN rotord.provider_posts p ON p.id = t.post AND p.route = 'inbound'
-                    WHERE o.id = a.outbox_id), t.recipient) AS recipient,
+                    WHERE o.id = a.outbox_id AND NOT t.rehearsed), t.recipient) AS recipient,
          t.suppresses, t.key, t.provider_message_id,
          a.outbox_id, a.client, a.id AS attempt_id, t.n
     FROM unnest($3::bigint[], $4::text[], $5::text[], $6::float8[], $7::text[], $8::text[], $9::text[], $10::bytea[], $11::text[],
-                $12::bigint[], $13::bigint[])
-      WITH ORDINALITY AS t (post, provider, kind, at, recipient, reason, suppresses, key, provider_message_id, attempt, claimed, n)
+                $12::bigint[], $13::bigint[], $17::boolean[])
+      WITH ORDINALITY AS t (post, provider, kind, at, recipient, reason, suppresses, key, provider_message_id, attempt, claimed,
+                            rehearsed, n)
     LEFT JOIN LATERAL (
       (SELECT id, outbox_id, client
          FROM rotord.attempts
@@ -125,6 +127,7 @@ async def fold(db: Executor, term: Term, told: Sequence[Told], posts: Sequence[F
         [p.post for p in posts],
         ["\n".join(p.unknown) for p in posts],
         [p.fault for p in posts],
+        [t.event.rehearsed for t in told],
     ]
     row = await db.fetchrow(FOLD, term.holder, term.epoch, *columns, timeout=60)
     return row[0] if row is not None and row[1] else None

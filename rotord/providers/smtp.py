@@ -289,6 +289,7 @@ class SmtpSlot:
             config.command_timeout_s,
             config.final_dot_timeout_s,
             return_path=_return_path(config, envelope),
+            is_rehearsal=config.is_rehearsal,
         )
         reply: Reply | None = None
         try:

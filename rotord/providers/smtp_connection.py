@@ -42,6 +42,8 @@ class SmtpConfig:
     #: the domain of the return path of each message, `{domain}` for the sender's; empty: the sender address is the return path
     return_path: str = ""
     return_path_key: bytes = b""
+    #: bounces of a rehearsal's messages are to name no attempt by their ENVID: nothing in it says that they went to a tester
+    is_rehearsal: bool = False
     connect_timeout_s: float = 30.0
     #: for everything from MAIL to the last byte before the final dot
     command_timeout_s: float = 300.0

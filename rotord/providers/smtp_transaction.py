@@ -45,6 +45,7 @@ class SmtpTransaction:
         final_dot_timeout_s: float,
         *,
         return_path: str = "",
+        is_rehearsal: bool = False,
     ) -> None:
         self.phase = Phase.MAIL
         self.body_left = False
@@ -56,6 +57,7 @@ class SmtpTransaction:
         self._writer = writer
         self._envelope = envelope
         self._return_path = return_path or envelope.sender.email
+        self._envelope_id = (b"rehearsal-%d" if is_rehearsal else b"%d") % envelope.attempt_id
         self._command_timeout_s = command_timeout_s
         self._final_dot_timeout_s = final_dot_timeout_s
 
@@ -132,7 +134,7 @@ class SmtpTransaction:
             mail.append(b"SMTPUTF8")
         if "dsn" in extensions:
             # A bounce that comes back as mail carries both, so it finds its attempt whatever happened to the headers.
-            mail += [b"RET=HDRS", b"ENVID=%d" % self._envelope.attempt_id]
+            mail += [b"RET=HDRS", b"ENVID=" + self._envelope_id]
             if recipient.isascii():
                 rcpt.append(b"ORCPT=rfc822;" + _xtext(recipient))
         return [(Phase.MAIL, tuple(mail)), (Phase.RCPT, tuple(rcpt)), (Phase.DATA, (b"DATA",))]

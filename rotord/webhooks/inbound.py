@@ -6,11 +6,14 @@
 
 Anybody can write a mail. What a bounce or complaint says is therefore taken for a message of ours only by an id that came back with it:
 the return path's, which cannot be forged, else the attempt's or the Message-ID; and its recipient is then that message's, whatever it says.
+What a rehearsal's message brought back is about its tester: its return path is made with another key, its headers say so. It suppresses
+nobody.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
@@ -122,26 +125,27 @@ def events_of(arrived: Arrived, key: bytes) -> list[Event]:
     at = _arrived_at(mail)
     recipients = (*arrived.recipients, *(one for name in _ARRIVED_FOR for field in mail.all(name) for one in received.addresses(field)))
     attempt_id = return_path.attempt_among(key, recipients)
+    rehearsed = None if attempt_id is not None else return_path.attempt_among(unsubscribe.rehearsal_key(key), recipients)
     identity = mail.header("message-id") or digest(arrived.raw)
     unsubscribed = _unsubscribed(mail, key, identity, at)
     if unsubscribed is not None:
         return [unsubscribed]
     match recognise(mail, arrived.raw, arrived.sender):
         case Bounced(found):
-            return [_bounced(one, attempt_id, identity, at) for one in _of_one_message(found, attempt_id)]
+            events = [_bounced(one, attempt_id or rehearsed, identity, at) for one in _of_one_message(found, attempt_id or rehearsed)]
+            return [_of_rehearsal(event) for event in events] if rehearsed or (not attempt_id and found[0].rehearsed) else events
         case Complaint() as told:
-            return [
-                Event(
-                    kind=EventKind.COMPLAINED,
-                    occurred_at=at,
-                    recipient=told.recipient,
-                    key=natural_key("mail", identity, "complaint"),
-                    reason=words(f"{told.feedback_type} reported by {told.reporter}"),
-                    attempt_id=attempt_id or told.attempt_id,
-                    message_id=bare_id(told.message_id),
-                    suppresses=Reason.COMPLAINT,
-                )
-            ]
+            event = Event(
+                kind=EventKind.COMPLAINED,
+                occurred_at=at,
+                recipient=told.recipient,
+                key=natural_key("mail", identity, "complaint"),
+                reason=words(f"{told.feedback_type} reported by {told.reporter}"),
+                attempt_id=attempt_id or rehearsed or told.attempt_id,
+                message_id=bare_id(told.message_id),
+                suppresses=Reason.COMPLAINT,
+            )
+            return [_of_rehearsal(event) if rehearsed or (not attempt_id and told.rehearsed) else event]
         case PersonsReply() as reply:
             references = [bare_id(one) for one in reply.references]
             return [
@@ -187,6 +191,10 @@ def _bounced(one: Bounce, attempt_id: int | None, identity: str, at: float) -> E
         message_id=bare_id(one.message_id),
         suppresses=Reason.HARD_BOUNCE if one.bounce_class is BounceClass.HARD else None,
     )
+
+
+def _of_rehearsal(event: Event) -> Event:
+    return replace(event, reason=words(f"rehearsal: {event.reason}"), suppresses=None, rehearsed=True)
 
 
 def _arrived_at(mail: received.Part) -> float:

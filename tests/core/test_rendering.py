@@ -152,6 +152,7 @@ To: rehearsal@acme.example
 Subject: [to jane@example.com] Hello
 Message-ID: <7.x@acme.example>
 X-Rotord-Attempt: 255
+X-Rotord-Rehearsal: yes
 MIME-Version: 1.0
 Content-Type: text/plain; charset=utf-8
 Content-Transfer-Encoding: 7bit

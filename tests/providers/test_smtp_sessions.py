@@ -204,6 +204,14 @@ async def test_a_relay_that_asks_for_less_is_given_a_rest_and_fewer_messages_at_
         assert provider.status().reason == ""
 
 
+async def test_a_rehearsals_message_gives_no_attempt_that_a_bounce_could_bring_back():
+    async with ScriptedServer({"ehlo": b"250-x\r\n250 DSN\r\n"}) as server, smtp(server.port, is_rehearsal=True) as provider:
+        await send(provider)
+    (command,) = (command for command in server.commands if command.startswith(b"MAIL"))
+
+    assert b"ENVID=rehearsal-%d" % envelope().attempt_id in command
+
+
 async def test_bounces_go_to_the_sender_or_to_a_return_path_of_the_attempt():
     key = b"0123456789abcdef"
     async with ScriptedServer({}) as server:

@@ -16,7 +16,7 @@ from outbox_rows import add_fleet, begin, insert
 from rotord.core.records import Term
 from rotord.core.rendering import message_id
 from rotord.core.return_path import build
-from rotord.core.unsubscribe import token
+from rotord.core.unsubscribe import rehearsal_key, token
 from rotord.db.event_store import PostgresEvents
 from rotord.engine.ingester import Ingester
 from rotord.posting import inbound_sources, parsers
@@ -70,8 +70,9 @@ async def suppressed(db):
     return [tuple(row) for row in await db.fetch("SELECT client, recipient, reason FROM rotord.suppressions")]
 
 
-def bounce(attempt, recipient="r@example.org", status="5.1.1", to="ada@acme.example", header=True):
+def bounce(attempt, recipient="r@example.org", status="5.1.1", to="ada@acme.example", header=True, rehearsal=False):
     ours = f"X-Rotord-Attempt: {attempt}\n" if header else ""
+    ours += "X-Rotord-Rehearsal: yes\n" if rehearsal else ""
     return (
         f"Received: from x by y; Mon, 2 Nov 2026 09:00:05 +0000\nFrom: MAILER-DAEMON@mx.example\nTo: {to}\nSubject: Undelivered\n"
         "Content-Type: multipart/report; report-type=delivery-status; boundary=b\n\n--b\n\nSorry.\n--b\n"
@@ -130,6 +131,34 @@ async def test_an_envelope_id_is_enough(db, site):
     await fold(db)
 
     assert await told(db) == [(message, "bounced", "r@example.org")]
+
+
+@pytest.mark.parametrize(
+    ("key", "headers"),
+    [
+        (rehearsal_key(KEY), {"header": False}),  # nothing but the return path
+        (None, {"rehearsal": True}),  # nothing but what came back
+        (rehearsal_key(KEY), {"rehearsal": True}),
+    ],
+)
+async def test_a_testers_bounce_in_a_rehearsal_is_not_the_recipients(db, site, key, headers):
+    message, attempt = await sent(db, recipient="r@example.org")
+    to = build(key, attempt, "b.acme.example") if key else "ada@acme.example"
+    await post(site, "/inbound/relay", data=bounce(attempt, "tester@agency.example", to=to, **headers), headers=BEARER)
+    await fold(db)
+
+    assert await told(db) == [(message, "bounced", "tester@agency.example")]
+    assert await suppressed(db) == []
+    assert (await db.fetchval("SELECT reason FROM rotord.events")).startswith("rehearsal: ")
+
+
+async def test_a_return_path_in_earnest_outweighs_a_header_that_anybody_can_write(db, site):
+    message, attempt = await sent(db, recipient="r@example.org")
+    await post(site, "/inbound/relay", data=bounce(attempt, to=build(KEY, attempt, "b.acme.example"), rehearsal=True), headers=BEARER)
+    await fold(db)
+
+    assert await told(db) == [(message, "bounced", "r@example.org")]
+    assert await suppressed(db) == [("acme", "r@example.org", "hard_bounce")]
 
 
 async def test_a_bounce_of_nothing_of_ours_suppresses_nobody(db, site):
@@ -255,15 +284,17 @@ async def test_an_unsubscribe_mail_suppresses_and_a_forged_one_does_not(db, site
     assert await suppressed(db) == [("acme", "r@example.org", "unsubscribe")]
 
 
-async def test_a_complaint_suppresses(db, site):
+@pytest.mark.parametrize("rehearsal", [False, True])
+async def test_a_complaint_suppresses_but_not_in_a_rehearsal(db, site, rehearsal):
     message, attempt = await sent(db, recipient="r@example.org")
+    to = "tester@agency.example\nX-Rotord-Rehearsal: yes" if rehearsal else "redacted"
     mail = (
         "From: fbl@example.net\nContent-Type: multipart/report; report-type=feedback-report; boundary=b\n\n--b\n"
         "Content-Type: message/feedback-report\n\nFeedback-Type: abuse\nUser-Agent: x/1\nVersion: 1\n\n--b\n"
-        f"Content-Type: message/rfc822\n\nFrom: ada@acme.example\nTo: redacted\nX-Rotord-Attempt: {attempt}\n\nhi\n--b--\n"
+        f"Content-Type: message/rfc822\n\nFrom: ada@acme.example\nTo: {to}\nX-Rotord-Attempt: {attempt}\n\nhi\n--b--\n"
     )
     await post(site, "/inbound/relay", data=mail, headers=BEARER)
     await fold(db)
 
-    assert await told(db) == [(message, "complained", "r@example.org")]
-    assert await suppressed(db) == [("acme", "r@example.org", "complaint")]
+    assert await told(db) == [(message, "complained", "tester@agency.example" if rehearsal else "r@example.org")]
+    assert await suppressed(db) == ([] if rehearsal else [("acme", "r@example.org", "complaint")])
