@@ -84,6 +84,22 @@ async def test_a_second_post_is_answered_like_the_first(site, message, db):
     assert len(await suppressed(db)) == 1
 
 
+@pytest.mark.parametrize(
+    ("content_type", "head"),
+    [
+        ("multipart/form-data; boundary=b", "Content-Disposition: form-data; name=x\r\nContent-Type: text/plain; charset*=utf\0-8''a"),
+        ("multipart/form-data; boundary=b", "Content-Disposition: form-data; name*=utf\0-8''List-Unsubscribe"),
+        ("multipart/form-data; boundary*0*=utf%00-8''b", "Content-Disposition: form-data; name=\0"),
+        ("multipart/form-data; boundary=b", "Content-Disposition: form-data; name=x\r\nContent-Transfer-Encoding: x-uuencode"),
+    ],
+)
+async def test_a_form_that_says_nothing_is_refused_whatever_its_octets(site, message, db, content_type, head):
+    body = f"--b\r\n{head}\r\n\r\nOne-Click \xff\r\n--b--\r\n".encode("latin-1")
+
+    assert await status_of_post(site, site.link(message), data=body, headers={"Content-Type": content_type}) == 400
+    assert await suppressed(db) == []
+
+
 @pytest.mark.parametrize("method", ["get", "head"])
 async def test_looking_changes_nothing(site, message, db, method):
     async with site.client.request(method, site.link(message) + "?List-Unsubscribe=One-Click", allow_redirects=False) as answer:
