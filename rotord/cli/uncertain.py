@@ -12,6 +12,7 @@ from rotord.cli.errors import CommandError
 from rotord.cli.output import plural, print_json, print_table, span
 from rotord.db import uncertain
 from rotord.db.uncertain import Verdict
+from rotord.handwritten import nearest
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace, _SubParsersAction
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from asyncpg import Record
 
+    from rotord.cli.database import Session
     from rotord.core.lookups import Timetable
     from rotord.settings import Settings
 
@@ -56,6 +58,7 @@ def register(subparsers: _SubParsersAction[ArgumentParser]) -> None:
 async def _list(arguments: Namespace) -> int:
     async with open_database(arguments) as session:
         await check_client(session.conn, arguments.client)
+        await _check_provider(session, arguments.provider)
         rows = await uncertain.find(
             session.conn,
             client=arguments.client,
@@ -113,6 +116,7 @@ def _next_look_up(row: Record, times: Timetable | None) -> datetime | None:
 async def _resolve(arguments: Namespace) -> int:
     ids, verdict = _ids_and_verdict(arguments)
     async with open_database(arguments) as session:
+        await _check_provider(session, arguments.provider)
         if arguments.all:
             found = await uncertain.find(session.conn, provider=arguments.provider, older_than=arguments.older_than, limit=None)
             ids = [row["id"] for row in found]
@@ -133,6 +137,15 @@ async def _resolve(arguments: Namespace) -> int:
     if missed and not arguments.json:
         raise CommandError(f"not uncertain, so left alone: {', '.join(map(str, missed))}")
     return 1 if missed else 0
+
+
+async def _check_provider(session: Session, name: str | None) -> None:
+    """Refuse a provider that neither the configuration nor an uncertain message knows."""
+    if name is None or name in session.settings.providers:
+        return
+    known = {*session.settings.providers, *await uncertain.providers(session.conn)}
+    if name not in known:
+        raise CommandError(f"there is no provider {name}{nearest(name, known)}", code=2)
 
 
 def _ids_and_verdict(arguments: Namespace) -> tuple[list[int], Verdict]:

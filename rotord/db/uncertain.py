@@ -39,6 +39,19 @@ class Resolved:
         return frozenset(self.sent + self.queued + self.cancelled)
 
 
+PROVIDERS: Final = """
+SELECT DISTINCT a.provider
+FROM rotord.queue AS q
+JOIN rotord.attempts AS a ON a.id = q.attempt
+WHERE q.state = 'uncertain'
+"""
+
+
+async def providers(conn: Connection) -> set[str]:
+    """Name the providers that may have an uncertain message, also those that the configuration has no longer."""
+    return {row["provider"] for row in await conn.fetch(PROVIDERS)}
+
+
 FIND: Final = """
 SELECT q.id, q.client, q.campaign, o.recipient, a.address AS sender, a.provider, a.began_at, a.code, a.reply, q.message_id,
        o.on_uncertain, o.cancelled_at IS NOT NULL AS cancelled, clock_timestamp() - a.began_at AS age,

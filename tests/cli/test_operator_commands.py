@@ -88,6 +88,16 @@ async def test_uncertain_resolve_all_takes_what_is_old_enough_of_one_provider(ro
     assert [await status(db, message) for message in (old, young, elsewhere)] == ["queued", "uncertain", "uncertain"]
 
 
+async def test_a_provider_that_does_not_exist_is_told_from_one_without_uncertain_messages(rotord, db):
+    await make_uncertain(db, await insert(db), provider="former")
+    for words in ("uncertain resolve --all --older-than 2h sent --provider", "uncertain list --provider"):
+        typo = await rotord(*words.split(), "relya")
+
+        assert (typo.code, typo.err) == (2, "rotord: there is no provider relya; did you mean relay?\n")
+        for known in ("backup", "former"):  # one that is configured, one that is no longer
+            assert (await rotord(*words.split(), known)).code == 0
+
+
 async def test_a_verdict_on_nothing_in_particular_is_a_usage_error(rotord):
     for words in ("--all sent", "sent", "--older-than 2h 1 sent", "x sent", "1 maybe", "--all --older-than 2h 1 sent"):
         done = await rotord("uncertain", "resolve", *words.split())
