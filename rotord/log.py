@@ -165,6 +165,8 @@ def configure(format: str = "auto", level: str = "info") -> None:  # noqa: A002 
     logging.raiseExceptions = False
     # aiohttp writes a line a request, with the path: an unsubscribe token is in it
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    # It logs a traceback for each mail that its heuristics fall over; core/bounces.py takes that for "names nobody".
+    logging.getLogger("flufl.bounce").setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),

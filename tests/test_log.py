@@ -195,3 +195,13 @@ def test_a_crash_is_a_masked_line():
     assert json.loads(done.stderr)["event"] == "crashed"
     assert "RuntimeError: ***" in done.stderr
     assert CANARY not in done.stderr
+
+
+def test_a_library_that_falls_over_a_strangers_mail_fills_no_log(lines):
+    log.configure("json", "info")
+    try:
+        refuse("x")
+    except RuntimeError:
+        logging.getLogger("flufl.bounce").exception("Exception in detector")
+
+    assert lines() == []
