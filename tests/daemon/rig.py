@@ -182,3 +182,20 @@ class Truth:
         for address, seen in self.by_address.items():
             times[group[address]].extend(seen)
         return {name: worst_hour(seen) for name, seen in times.items()}
+
+
+async def check_truth(db: asyncpg.Connection, truth: Truth, rows: int) -> int:
+    """Nothing lost, nothing twice: the receivers' log against the outbox; says how many are uncertain."""
+    status = {
+        row["name"]: row["status"]
+        for row in await db.fetch("SELECT o.headers ->> 'X-Row' AS name, m.status FROM rotord.messages m JOIN rotord.outbox o USING (id)")
+    }
+    sent = {name for name, word in status.items() if word == "sent"}
+    uncertain = {name for name, word in status.items() if word == "uncertain"}
+
+    assert len(status) == rows
+    assert set(status.values()) <= {"sent", "uncertain"}
+    assert max(truth.rows.values()) == 1
+    assert sent - set(truth.rows) == set()
+    assert set(truth.rows) - sent - uncertain == set()
+    return len(uncertain)

@@ -12,7 +12,7 @@ from rotord.embedded import EmbeddedPostgres
 from rotord.embedded.account import homes
 from rotord.embedded.leftover import running_socket_dir
 from tests.daemon.fleets import Fleet, insert_rows
-from tests.daemon.rig import Rig, Truth, receiver, relay, running, wait_until
+from tests.daemon.rig import Rig, Truth, check_truth, receiver, relay, running, wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 TTL_S = 5.0
@@ -22,23 +22,6 @@ SELECT count(*)
   FROM rotord.attempts old
  WHERE began_at > (SELECT min(began_at) FROM rotord.attempts new WHERE new.epoch > old.epoch)
 """
-
-
-async def _check_truth(db: asyncpg.Connection, truth: Truth, rows: int) -> int:
-    """Nothing lost, nothing twice: the receivers' log against the outbox; says how many are uncertain."""
-    status = {
-        row["name"]: row["status"]
-        for row in await db.fetch("SELECT o.headers ->> 'X-Row' AS name, m.status FROM rotord.messages m JOIN rotord.outbox o USING (id)")
-    }
-    sent = {name for name, word in status.items() if word == "sent"}
-    uncertain = {name for name, word in status.items() if word == "uncertain"}
-
-    assert len(status) == rows
-    assert set(status.values()) <= {"sent", "uncertain"}
-    assert max(truth.rows.values()) == 1
-    assert sent - set(truth.rows) == set()
-    assert set(truth.rows) - sent - uncertain == set()
-    return len(uncertain)
 
 
 async def _check_takeovers(url: str, db: asyncpg.Connection, folder: Path, kills: int) -> None:
@@ -70,7 +53,7 @@ async def _check_takeovers(url: str, db: asyncpg.Connection, folder: Path, kills
                 assert await wait_until(db, "count(*) = 0 FROM rotord.messages WHERE status IN ('queued', 'sending')", 60)
                 assert (await leader.stop(), await standby.stop()) == (0, 0)
         truth = Truth.of(one)
-    uncertain = await _check_truth(db, truth, rows)
+    uncertain = await check_truth(db, truth, rows)
     print(f"{kills} take-overs after kill -9, first begin {[round(gap, 2) for gap in gaps]} s later (ttl {TTL_S} s); {uncertain} uncertain")
 
     assert max(gaps) <= TTL_S + 1.0
@@ -124,7 +107,7 @@ async def _check_server_kills(folder: Path, kills: int) -> None:
                 assert rig.starts == 1
                 assert await rig.stop() == 0
                 truth = Truth.of(one)
-            uncertain = await _check_truth(db, truth, rows)
+            uncertain = await check_truth(db, truth, rows)
             epochs = await db.fetchval("SELECT count(DISTINCT epoch) FROM rotord.attempts")
             print(f"{kills} kills of the server: {rows} rows, {uncertain} uncertain, {epochs} terms, one daemon")
             await db.close()
@@ -174,7 +157,7 @@ async def test_a_killed_daemon_finds_its_embedded_database_again(tmp_path: Path)
                 db = await _embedded(tmp_path, 60)
             over = "count(*) = 0 FROM rotord.messages WHERE status IN ('queued', 'sending')"
             assert await wait_until(db, over, 60), rig.log[-3000:]
-            uncertain = await _check_truth(db, Truth.of(one), 1200)
+            uncertain = await check_truth(db, Truth.of(one), 1200)
             await db.close()
             assert await rig.stop() == 0
     print(f"2 kills of a daemon with its own database: {uncertain} of 1200 uncertain")
