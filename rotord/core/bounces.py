@@ -27,6 +27,8 @@ __all__ = ["Bounce", "BounceClass", "bounces"]
 #: what the library is given: it reads line by line, and no notice is longer
 _LIBRARY_BYTES: Final = 200_000
 _LIBRARY_DEPTH: Final = 20
+#: a status alone that tells nothing; the words for people beside it do
+_NO_REASONS: Final = frozenset({"", "4.0.0", "5.0.0", "5.3.0", "5.5.0"})
 #: with other octets the parser's headers are no strings
 _ASCII: Final = bytes(octet if octet < 128 else 63 for octet in range(256))  # noqa: PLR2004 - ASCII's end; 63 is a question mark
 _OUT_OF_OFFICE: Final = re.compile(
@@ -57,6 +59,8 @@ def bounces(mail: Part, raw: bytes) -> tuple[Bounce, ...]:
 
 def _bounces(mail: Part, raw: bytes, returned: Part | None) -> tuple[Bounce, ...]:
     report = delivery_status.find(mail)
+    if (report is None or not report.recipients) and notices.comes_from_mail_system(mail):
+        report = delivery_status.find_in_words(notices.notice_words(mail)) or report
     attempt_id, message_id = notices.identity(returned)
     if attempt_id is None and report is not None:
         attempt_id = attempt(report.envelope_id)
@@ -89,11 +93,13 @@ def _class(*texts: str) -> BounceClass:
 
 def _worded(mail: Part, bounce: Bounce) -> Bounce:
     """Where the fields say neither whom nor why, the report's own words for people may."""
-    if bounce.recipient and bounce.bounce_class is not BounceClass.UNKNOWN:
+    says_why = bounce.bounce_class is not BounceClass.UNKNOWN and bounce.reason not in _NO_REASONS
+    if bounce.recipient and says_why:
         return bounce
     notice = notices.read(mail, None)
     recipient = bounce.recipient or (notice.failed[0][0] if len(notice.failed) == 1 else "")
-    bounce_class = _class(notice.words) if bounce.bounce_class is BounceClass.UNKNOWN else bounce.bounce_class
+    by_words = bounce.bounce_class if says_why or bounce.bounce_class is BounceClass.DELAYED else _class(notice.words)
+    bounce_class = bounce.bounce_class if by_words is BounceClass.UNKNOWN else by_words
     return replace(bounce, recipient=recipient, bounce_class=bounce_class, reason=bounce.reason or clean(notice.words))
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rotord.core.received import Part
 
 _COMPLAINTS: Final = frozenset({"abuse", "fraud", "complaint", "spam"})
-_JMRP: Final = re.compile(r"^(staff@hotmail\.com|[a-z0-9._-]*@(?:jmrp|snds)[a-z0-9.-]*)$")
+_JMRP: Final = re.compile(r"^(staff@(?:hotmail|outlook|live)\.com|[a-z0-9._-]*@(?:jmrp|snds)\.[a-z0-9.-]*)$")
 _FIELD: Final = re.compile(r"^feedback-type[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _FIELDS_LENGTH: Final = 8_000
 

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from rotord.core import received
 from rotord.core.bounce_class import BounceClass, classify, status_of
-
-if TYPE_CHECKING:
-    from rotord.core.received import Part
+from rotord.core.received import Part
 
 #: more recipients than this are a mailing list's report, and none of ours: we send to one
 RECIPIENTS: Final = 20
@@ -25,6 +23,10 @@ _GOOD: Final = re.compile(r"deliver(ed|y)?\b|relay|expand|success", re.IGNORECAS
 _DELAYED: Final = re.compile(r"delay|defer", re.IGNORECASE)
 _TYPES: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
 _EMPTY_LINE: Final = re.compile(r"\n[ \t]*\n")
+_BEGIN_A_GROUP: Final = frozenset({"final-recipient", "original-recipient"})
+_FIRST_FIELD: Final = re.compile(
+    r"^(?:reporting-mta|original-recipient|final-recipient|action)[ \t]*:[ \t]*[a-z0-9]", re.IGNORECASE | re.MULTILINE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +53,36 @@ def find(mail: Part) -> DeliveryStatus | None:
     part = next((part for part in _own_parts(mail) if part.content_type in _TYPES), None)
     if part is None:
         return None
-    text = part.text()
-    blocks = [received.headers_only(block) for block in _EMPTY_LINE.split(text)[:_BLOCKS] if block.strip()]
+    return _read(part.text())
+
+
+def find_in_words(words: str) -> DeliveryStatus | None:
+    """The fields of a report whose parts came apart on the way, so that they stand in the text; None for a text without."""
+    start = _FIRST_FIELD.search(words)
+    if start is None:
+        return None
+    found = _read(words[start.start() :])
+    return found if found.recipients else None
+
+
+def _read(text: str) -> DeliveryStatus:
+    blocks = [group for block in _EMPTY_LINE.split(text)[:_BLOCKS] if block.strip() for group in _groups(block.strip("\n"))]
     envelope_id = next((block.header("original-envelope-id") for block in blocks if block.has("original-envelope-id")), "")
     recipients = [_recipient(block) for block in blocks if _names_somebody(block)]
     if not recipients:  # without the empty line between the two kinds of group
         recipients = [_recipient(block) for block in blocks if block.has("action") or block.has("status")]
     return DeliveryStatus(envelope_id, tuple(recipients[:RECIPIENTS]))
+
+
+def _groups(block: str) -> list[Part]:
+    """A block's groups: some servers leave out the empty line between two recipients, so that a field comes again."""
+    whole = received.headers_only(block)
+    groups: list[list[tuple[str, str]]] = [[]]
+    for name, value in whole.headers:
+        if name in _BEGIN_A_GROUP and any(name == seen for seen, _ in groups[-1]):
+            groups.append([])
+        groups[-1].append((name, value))
+    return [Part(tuple(group), b"") for group in groups]
 
 
 def _own_parts(mail: Part) -> list[Part]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from rotord.core import notice_shapes as shapes
 from rotord.core import received
 from rotord.core.events import attempt
 
@@ -23,150 +24,11 @@ NOTICE_LENGTH: Final = 20_000
 _LIST_LINES: Final = 12
 _FOUND: Final = 20
 _REASON_LENGTH: Final = 600
-_FLAGS: Final = re.IGNORECASE | re.MULTILINE
+_SEARCHED: Final = 4_000
 #: lines that may begin the message that came back: each is read from on, and an innocent notice has a handful
 _BEGINNINGS: Final = 50
-#: `_RETURNED` tries every cut of a run of blanks: 2,000 of them would hold the leader for minutes
-_BLANKS: Final = re.compile(r"[ \t]{3,}")
-
-_A: Final = r"(?P<address>[^\s@<>()\[\]\",;:\\'`]{1,128}@[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63}){0,8})"
-_SYSTEM_SENDER: Final = re.compile(
-    r"^(mailer[-_. ]?daemon|mail[-_. ]?daemon|postmaster|post-?master|mdaemon|mail(er)?[-_.]?(delivery|system|admin\w*)|"
-    r"mailadmin|bounces?|"
-    r"microsoftexchange\w*|exchange|administrator|system[-_.]?administrator|non-?delivery|mailmaster|smtpd?|daemon|root|uucp|mmdf|"
-    r"mail-?server|smtp-?server|complaints|noreply|no-reply|autoreply)[^@]{0,40}@|^(mailer-daemon|postmaster)$",
-    re.IGNORECASE,
-)
-_SYSTEM_NAME: Final = re.compile(
-    r"mail delivery (sub)?system|mail(er)?[- ]daemon|postmaster|system administrator|microsoft outlook|mail administrator|mail system|"
-    r"internet mail delivery|delivery (service|agent)|inflex|mail server|message router|mailbox-?daemon",
-    re.IGNORECASE,
-)
-_SUBJECT: Final = re.compile(
-    r"undeliver(ed|able)|non[- ]?deliver|not delivered|unzustellbar|delivery[- ](status[- ]notification|fail|problem|"
-    r"error|report|notif|incomplete|"
-    r"unsuccessful|has failed|delayed?)|returned (mail|to sender|message|e-?mail|due)|mail (delivery )?(fail|error|"
-    r"system error|could not|delay)|"
-    r"failure notice|failed (mail|delivery|message)|(message|mail|e-?mail).{0,20}(status|rejected|undeliver|returned|"
-    r"not delivered|bounce|blocked|"
-    r"could not be delivered|you sent|delayed)|deliver(y|ing).{0,20}(fail|error|problem|impossible|attempt)|"
-    r"bounced? (mail|message)|error (sending|"
-    r"delivering)|unknown (user|recipient|address)|user unknown|mailbox (full|unavailable|unknown)|nondelivery|ndn:|"
-    r"ndr:|permanent (delivery )?"
-    r"(failure|error)|(problem|error|failure).{0,20}deliver|could not (send|deliver)|unable to deliver|"
-    r"warning: (message|could not send)|"
-    r"mailsystem|rejected|non remis|échec|echec|retourné|no se (pudo|ha podido) entregar|no entregado|devuelto|devolvid|não entregue|"
-    r"nao entregue|mancata consegna|non recapitabile|impossibile recapitare|не ?доставлен|недоставлен|не удалось доставить|"
-    r"nie ?dostarczon|onbestelbaar|退信|退回|未送达|无法送达|配信(不能|エラー|失敗)|送信(できません|エラー)|반송|iletilemedi|"
-    r"kézbesíthetetlen|zustellung|unable to send|can't be delivered|message refused",
-    re.IGNORECASE,
-)
-_DELAYED: Final = re.compile(
-    r"(?:delivery (?:status notification )?\(?delay|(?:message|mail|delivery).{0,30}\b(?:delayed|is delayed|still being|"
-    r"has not yet been)|warning: could not send|"
-    r"transient (?:non-?fatal )?error|this is a warning (?:message )?only|you do ?n[o']t need to (?:resend|retry)|"
-    r"will (?:be retried|keep trying|continue to (?:try|attempt))|"
-    r"no action is required on your part|temporarily delayed|not been delivered yet|has been delayed|delay(?:ed)? \d+ hours)",
-    re.IGNORECASE,
-)
-_GIVEN_UP: Final = re.compile(
-    r"permanent(?:ly)?\b.{0,20}(?:fail|error|fatal)|(?<!non[- ])fatal error|giv(?:en|ing) up|gave up|"
-    r"could not be delivered\b(?! (?:yet|for))|has failed|delivery failed",
-    re.IGNORECASE,
-)
-#: where the message that comes back begins
-_RETURNED: Final = re.compile(
-    r"^[ \t]*(?:[-=_*>+ ]{2,40}[ \t]*(?:below this line is|this is a copy of|the body of the|original message|"
-    r"returned message|unsent message|message (?:header|text|follows)|"
-    r"copy of|here is (?:a copy|your)|start of returned|the (?:header|original|attached)|begin of|undelivered message|"
-    r"headers? (?:of|follow)|"
-    r"return(?:ed)? (?:mail|header)|message contents|weitergeleitete|forwarded message|исходное).*|"
-    r"(?:original message (?:headers?|follows)|message headers? follow|included is a copy|here is a copy|"
-    r"the original message (?:was|follows|headers?|is)|"
-    r"a copy of (?:the|your) (?:original )?message|original (?:mail|headers)|header of (?:the )?original|"
-    r"unsent message below|start of message|"
-    r"(?:-----)?original message(?:-----)?|your message (?:is|was|follows) (?:attached|below|enclosed)).*|"
-    r"(?:return-path|received|dkim-signature|x-rotord-attempt): .*)$",
-    _FLAGS,
-)
-_HEADER_LINE: Final = re.compile(
-    r"^(?:return-path|received|from|to|message-id|date|subject|dkim-signature|mime-version|x-[a-z-]{2,40}):", _FLAGS
-)
-
-#: a family's words in front of its list of recipients
-_INTRODUCTIONS: Final = re.compile(
-    r"(?:"
-    r"the following addresse?s? (?:had|have|has|failed|was|were)[^\n]*|"  # sendmail, Courier, AOL, Exim's kin
-    r"(?:could|can) ?not be delivered to(?: one or more of| the following| any of)?[^\n@]{0,80}[:.]?|"
-    r"(?:did not|didn't) reach(?: some or all of)? (?:the )?(?:following|intended)? ?recipient[^\n@]*|"  # Exchange 5.5 to 2003
-    r"(?:the )?following recipient\(?s?\)?[^\n@]{0,60}(?:could not|cannot|failed|was|were|has|have|did)[^\n@]*|"
-    r"delivery (?:has )?failed to (?:these|the following) [^\n@]*|"  # Exchange 2007 and later
-    r"delivery to (?:the )?following (?:recipients?|address(?:es)?)(?:\(s\))?[^\n@]*|"  # Gmail, Hotmail
-    r"(?:delivery )?failed for the following [^\n@]*|"
-    r"(?:unable|not able|failed|impossible|couldn't|could not|can ?not) (?:to )?deliver (?:your |the |this )?(?:message|"
-    r"mail|e-?mail|letter)?[^\n@]{0,40}"
-    r"to (?:the|these|this|all)?[^\n@]*(?:address|recipient|user)[^\n@]*|"  # Yahoo, qmail's kin
-    r"(?:message|mail)[^\n@]{0,40}(?:undeliverable|not deliver(?:ed|able)) to(?: the following)?[^\n@]*|"  # GroupWise
-    r"was not delivered to:?|"  # Domino
-    r"address[^\n@]{0,20} to which the message has not yet been delivered[^\n@]*|"  # Exim's warning
-    r"(?:message|mail)[^\n@]{0,60}(?:rejected|refused|returned|bounced|undeliverable)[^\n@]{0,40}(?:recipients?|address(?:es)?)[^\n@]*|"
-    r"failed recipients?(?:\(s\))?:?|undeliver(?:able|ed) (?:recipients?|address(?:es)?|to):?|"
-    r"(?:list of )?(?:failed|rejected|bad|invalid|unknown) (?:recipients?|address(?:es)?|users?)(?: (?:is|are|follows?))?:?|"
-    r"error[^\n@]{0,60}(?:deliver|send)[^\n@]{0,60}(?:recipients?|address(?:es)?)[^\n@]*|"  # Amazon SES
-    r"(?:account|mailbox|user)[^\n@]{0,60}(?:disabled|full|unknown|not found|unavailable|does not exist)[^\n@]{0,20}[:.]|"
-    r"(?:reached|delivered to)[^\n@]{0,20}following recipients?[^\n@]*|"
-    r"n'a (?:pas )?pu être (?:remis|délivré)[^\n@]*|(?:konnte|kann) [^\n@]{0,60}nicht (?:zugestellt|ausgeliefert)[^\n@]*|"
-    r"konnte[^\n@]{0,60}(?:empfänger|adresse)[^\n@]*|(?:folgende[nrs]?|an die) [^\n@]{0,30}(?:empfänger|adresse)[^\n@]*|"
-    r"no (?:se )?(?:pudo|ha podido)[^\n@]{0,80}|não (?:pôde|foi)[^\n@]{0,80}|non (?:è stato|ha potuto)[^\n@]{0,80}|"
-    r"не (?:может быть|было|был|удалось)[^\n@]{0,30} ?доставл[^\n@]*|не удалось доставить[^\n@]*|宛先[^\n@]{0,30}|"
-    r"收件人[^\n@]{0,30}|无法[^\n@]{0,40}"
-    r")[:.]?[ \t]*$",
-    _FLAGS,
-)
-#: an entry of such a list: an address at the start of its line, perhaps behind a name
-_ENTRY: Final = re.compile(
-    r"^[ \t>*•-]*(?:to:[ \t]*)?(?:[\"']?[^<>()\n@]{0,80}[<(\[][ \t]*)?(?:mailto:|smtp:|rfc822;|"
-    r"\[smtp:)?[ \t]*['\"]?" + _A,
-    re.IGNORECASE,
-)
-#: whole shapes: what stands round the address is the family's own
-_SENTENCES: Final = tuple(
-    re.compile(pattern, _FLAGS)
-    for pattern in (
-        r"^<" + _A + r">(?:[ \t]*\((?:expanded from|generated from)[^)\n]*\))?:",  # qmail, Postfix, Yahoo
-        r"your message to[ \t]+[<\"']?"
-        + _A
-        + r"[>\"']?[ \t]*(?:\([^)\n]*\)[ \t]*)?(?:could ?n[o']t|couldn't|can ?not|was|has|wasn't|hasn't|failed|did)",  # Office 365
-        r"message (?:wasn't|was not|could not be|couldn't be|cannot be|can't be|hasn't been|"
-        r"is not) (?:yet )?(?:been )?delivered to[ \t]+[<\"']?" + _A,  # Gmail
-        r"(?:failed|unable|error|problem|impossible|couldn't|could not|cannot|can't)[^\n@]{0,40}(?:deliver|"
-        r"send)\w*[^\n@]{0,40} to:?[ \t]*[<\"'\[]?(?:smtp:)?" + _A,
-        r"(?:message|mail)[^\n@]{0,60}to[ \t]+[<\"']?"
-        + _A
-        + r"[>\"']?[^\n]{0,20}(?:could not|couldn't|cannot|was not|has been (?:rejected|returned|refused|blocked)|"
-        r"was (?:rejected|returned|refused|blocked|undeliverable)|is undeliverable|bounced|failed|has not been)",
-        r"^[ \t]*(?:final |original |intended |failed |recipient |rejected |bounced |e-?mail |to )?(?:recipient|address|"
-        r"failed to|undeliverable to|user unknown)"
-        r"(?: address| name)?[ \t]*[:=][ \t]*(?:rfc822;|smtp:|\[smtp:)?[ \t]*[<\"'\[]?" + _A,  # iPlanet, KDDI, MailEnable
-        r"(?:invalid final delivery userid|user mailbox exceeds allowed size|undeliverable to|unknown user|"
-        r"unknown local user|user not known)[ \t]*:?[ \t]*[<\"']?" + _A,
-        r"^[ \t]*(?:<<<|>>>)?[ \t]*[45]\d\d[- ](?:#?[45]\.\d+\.\d+[ \t]+)?[<\"']?"
-        + _A
-        + r"[>\"']?[ \t]*(?:\.\.\.|:|,|is|not|user|mailbox|recipient|does|[a-z])",  # sendmail
-        r"^[<\"']?" + _A + r"[>\"']?[ \t]*(?:\.\.\.|,[ \t]*error code|:[ \t]*(?:[45]\d\d|user|mailbox|unknown|host|address|recipient|"
-        r"unrout|smtp error)|\((?:user|mailbox|unknown))",
-        r"[<\"']?" + _A + r"[>\"']?[ \t]+(?:wasn't found at|isn't (?:a|in)|couldn't be found|(?:was )?not found|is unknown|user unknown|"
-        r"does not exist|on [0-9a-z, /.]{6,24} [0-9:]{4,8})",
-        r"rcpt to:[ \t]*<" + _A + r">[^\n]{0,200}\n[^\n]{0,40}?\b5\d\d\b",  # a transcript whose next line refuses it
-        r"(?:the user|user|the recipient|recipient|the address|the mailbox|mailbox|the e-?mail address|account|sorry,) [<\"'(]?"
-        + _A
-        + r"[>\"')]?[^\n@]{0,30}(?:unknown|not|does|doesn't|is (?:full|invalid|disabled|inactive)|over|rejected|"
-        r"has exceeded|no longer|isn't)",
-    )
-)
-_EXPANDED: Final = re.compile(
-    r"\((?:expanded from|generated from|ultimately generated from|reason: expanded from|alias of)[: \t]*<?" + _A, re.IGNORECASE
-)
+#: `RETURNED` tries every cut of a run of blanks: 2,000 of them would hold the leader for minutes
+_BLANKS: Final = re.compile(r"[ \t]{9,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,27 +43,34 @@ class Notice:
 def comes_from_mail_system(mail: Part) -> bool:
     """Tell whether a mail server, not a person, wrote it to tell that something was not delivered."""
     sender = mail.header("from")
-    by_sender = bool(_SYSTEM_SENDER.search(received.address(sender) or sender) or _SYSTEM_NAME.search(sender))
-    by_path = any(path.strip() in {"<>", ""} for path in mail.all("return-path"))
-    by_subject = bool(_SUBJECT.search(mail.header("subject")))
+    by_sender = bool(shapes.SYSTEM_SENDER.search(received.address(sender) or sender) or shapes.SYSTEM_NAME.search(sender))
+    by_path = any(shapes.SYSTEM_PATH.fullmatch(path.strip()) for path in mail.all("return-path"))
+    by_subject = bool(shapes.SUBJECT.search(mail.header("subject")))
     return (
         mail.has("x-failed-recipients")
         or (by_subject and (by_sender or by_path))
         or (by_sender and by_path)
-        or (by_sender and _says_failed(mail))
+        or ((by_sender or (by_subject and not _answers(mail)) or _is_report(mail)) and _says_failed(mail))
     )
 
 
 def read(mail: Part, returned: Part | None) -> Notice:
     """Read a notice that a mail system wrote. `returned` is the message that came back, if its headers did."""
     words = notice_words(mail)
-    named = [address for field in mail.all("x-failed-recipients") for address in received.addresses(field)]
-    found = [(address, _reason(words, words.lower().find(address))) for address in named] or _listed(words) or _in_sentences(words)
     ours = _not_ours(mail)
-    failed = {address: reason for address, reason in found if address not in ours}
-    if not failed and returned is not None:
-        failed = _agreed(words, returned, ours)
-    is_warning = bool(_DELAYED.search(mail.header("subject") + "\n" + words[:3000])) and not _GIVEN_UP.search(words[:3000])
+    to = {address for field in (returned.all("to") if returned is not None else ()) for address in received.addresses(field)}
+    named = [address for field in mail.all("x-failed-recipients") for address in received.addresses(field)]
+    found = [(address, _reason(words, words.lower().find(address))) for address in named]
+    if not to.intersection(named):
+        read = _in_shape(words, shapes.HEADING) or _listed(words) or _in_sentences(words)
+        found = read if not found or any(address in to for address, _ in read) else found
+    failed = {address: reason for address, reason in found if address not in ours and (address in to or not shapes.KEEPERS.match(address))}
+    if not failed and len(to) == 1 and not to & ours:
+        address = next(iter(to))
+        at = words.lower().find(address)
+        if at >= 0 or (not found and _came_back(returned, ours) and not set(received.addresses(words[:_SEARCHED])) - ours):
+            failed = {address: _reason(words, at)}
+    is_warning = bool(shapes.DELAYED.search(mail.header("subject") + "\n" + words[:3000])) and not shapes.GIVEN_UP.search(words[:3000])
     return Notice(tuple(failed.items())[:_FOUND], words, is_warning)
 
 
@@ -212,8 +81,8 @@ def returned_message(mail: Part) -> Part | None:
             return part.parts[0]
         if part.content_type in {"text/rfc822-headers", "message/rfc822-headers", "message/global-headers"}:
             return received.headers_only(part.text())
-    text = _all_words(mail)
-    for mark in islice(_HEADER_LINE.finditer(text, 0, NOTICE_LENGTH), _BEGINNINGS):
+    text = all_words(mail)
+    for mark in islice(shapes.HEADER_LINE.finditer(text, 0, NOTICE_LENGTH), _BEGINNINGS):
         quoted = received.headers_only(text[mark.start() : mark.start() + 2 * NOTICE_LENGTH])
         if quoted.has("from") and (quoted.has("to") or quoted.has("message-id")):
             return quoted
@@ -234,12 +103,13 @@ def is_rehearsed(returned: Part | None) -> bool:
 
 def notice_words(mail: Part) -> str:
     """The words of the notice itself, without the message that came back."""
-    text = _BLANKS.sub("  ", _all_words(mail))
-    mark = _RETURNED.search(text, 0, NOTICE_LENGTH)
+    text = _BLANKS.sub(" " * 8, all_words(mail))
+    mark = shapes.RETURNED.search(text, 0, NOTICE_LENGTH)
     return text[: mark.start() if mark is not None and text[: mark.start()].strip() else NOTICE_LENGTH][:NOTICE_LENGTH]
 
 
-def _all_words(mail: Part) -> str:
+def all_words(mail: Part) -> str:
+    """The text that a reader would see first, its plain form if there is one."""
     if mail.content_type.startswith("text/") or (not mail.parts and not mail.content_type.startswith("message/")):
         return mail.text()
     for part in mail.parts:
@@ -248,25 +118,35 @@ def _all_words(mail: Part) -> str:
         if (
             part.content_type.startswith(("text/", "multipart/"))
             and part.content_type != "text/rfc822-headers"
-            and (text := _all_words(part)).strip()
+            and (text := all_words(part)).strip()
         ):
             return text
     return ""
 
 
+def _answers(mail: Part) -> bool:
+    """A person's mail program says what a reply answers; a server that writes about a message has nothing to answer."""
+    return mail.has("in-reply-to") or mail.has("references") or bool(shapes.ANSWERS.match(mail.header("subject")))
+
+
+def _is_report(mail: Part) -> bool:
+    return "delivery-status" in received.parameters(mail.header("content-type")).get("report-type", "").lower()
+
+
 def _says_failed(mail: Part) -> bool:
     words = notice_words(mail)[:3000]
-    return _INTRODUCTIONS.search(words) is not None or any(shape.search(words) for shape in _SENTENCES)
+    return any(shape.search(words) for shape in (shapes.HEADING, shapes.INTRODUCTIONS, *shapes.SENTENCES))
 
 
 def _listed(words: str) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
-    for introduction in _INTRODUCTIONS.finditer(words):
+    for introduction in shapes.INTRODUCTIONS.finditer(words):
         at = introduction.end() + 1
-        taken = 0
+        taken = indent = 0  # what is indented below an entry is said of it
         for line in words[at : at + 8000].split("\n")[:_LIST_LINES]:
-            entry = _ENTRY.match(line[:500])
-            if entry is not None:
+            entry = None if shapes.ADVICE.search(line[:500]) else shapes.ENTRY.match(line[:500])
+            if entry is not None and (not taken or _indented(line) <= indent):
+                indent = _indented(line)
                 found.append((_origin(words, at, entry), _reason(words, at)))
                 taken += 1
             elif taken and not line.strip():
@@ -275,18 +155,22 @@ def _listed(words: str) -> list[tuple[str, str]]:
     return found
 
 
+def _indented(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
 def _in_sentences(words: str) -> list[tuple[str, str]]:
-    for shape in _SENTENCES:
-        found = [(_origin(words, match.start(), match), _reason(words, match.start("address"))) for match in shape.finditer(words)]
-        if found:
-            return found
-    return []
+    return next((found for shape in shapes.SENTENCES if (found := _in_shape(words, shape))), [])
+
+
+def _in_shape(words: str, shape: re.Pattern[str]) -> list[tuple[str, str]]:
+    return [(_origin(words, match.start(), match), _reason(words, match.start("address"))) for match in shape.finditer(words)]
 
 
 def _origin(words: str, at: int, entry: re.Match[str]) -> str:
     """The address we wrote to: a server that expanded an alias names it beside."""
     line = words[at : at + 1000].partition("\n\n")[0]
-    expanded = _EXPANDED.search("\n".join(line.split("\n")[:2]))
+    expanded = shapes.EXPANDED.search("\n".join(line.split("\n")[:2]))
     return (expanded or entry).group("address").strip(".").lower()
 
 
@@ -312,8 +196,7 @@ def _not_ours(mail: Part) -> set[str]:
     return {address for field in fields for address in received.addresses(field)}
 
 
-def _agreed(words: str, returned: Part, ours: set[str]) -> dict[str, str]:
-    """The one address that the message was written to and that the notice names."""
-    to = {address for field in returned.all("to") for address in received.addresses(field)}
-    at = words.lower().find(next(iter(to))) if len(to) == 1 else -1
-    return {next(iter(to)): _reason(words, at)} if at >= 0 and not to & ours else {}
+def _came_back(returned: Part | None, ours: set[str]) -> bool:
+    """Tell whether it is one recipient's message that the report's recipient wrote, not a list's: then its To says whom."""
+    lists = ("list-id", "list-post", "precedence", "sender", "errors-to")
+    return returned is not None and received.address(returned.header("from")) in ours and not any(returned.has(name) for name in lists)

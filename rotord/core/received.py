@@ -84,8 +84,8 @@ class Part:
 
 
 def read(raw: bytes, limit: int = MAIL_BYTES) -> Part:
-    """Read a mail, or the first `limit` octets of it."""
-    return _part(raw[:limit].lstrip(b"\r\n"), "text/plain", 0, [PARTS])
+    """Read a mail, or the first `limit` octets of it; blank lines before its headers are not its end."""
+    return _part(raw[:limit].lstrip(), "text/plain", 0, [PARTS])
 
 
 def headers_only(quoted: str) -> Part:
