@@ -33,7 +33,7 @@ class ReceiverProcess:
 
 @dataclass(slots=True)
 class Rig:
-    """One daemon on one database. `toml` is the configuration below the database's URL."""
+    """One daemon on one database. `toml` is the configuration below the database's URL; `watch` is where its loop's slow steps go."""
 
     url: str
     folder: Path
@@ -41,6 +41,7 @@ class Rig:
     daemon: asyncio.subprocess.Process | None = None
     starts: int = 0
     environment: dict[str, str] = field(default_factory=dict)
+    watch: Path | None = None
 
     @property
     def config(self) -> Path:
@@ -55,9 +56,10 @@ class Rig:
     async def start(self) -> None:
         """Start the daemon; returns at once."""
         self.starts += 1
+        program = ["tests.daemon.loop_watch", str(self.watch)] if self.watch else ["rotord"]
         with (self.folder / f"daemon-{self.starts:03}.log").open("wb") as log:
             self.daemon = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "rotord", "--config", str(self.config), "run",
+                sys.executable, "-m", *program, "--config", str(self.config), "run",
                 stdout=log, stderr=log, env={**os.environ, "ROTORD_HTTP__LISTEN": "127.0.0.1:0", **self.environment},
             )  # fmt: skip
 
