@@ -6,6 +6,7 @@ are read back; whatever else goes wrong gives every reservation back. Owns nothi
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,6 @@ from rotord.db.queue import FencedError
 from rotord.engine.flights import Flight
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Mapping, Sequence
 
     from rotord.core.pool import Assignment, SenderPool
@@ -35,6 +35,8 @@ _log = structlog.get_logger(__name__)
 START_WITHIN_S = 10.0
 # At most this many bodies are in memory at once before they are rendered.
 PAYLOAD_CHUNK = 16 * 1024 * 1024
+# So many are rendered (0.1 ms each) before others have their turn on the loop.
+RENDERED_AT_ONCE = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +89,13 @@ class Launcher:
             while waiting:
                 chunk = _chunk(waiting)
                 payloads = {payload.id: payload for payload in await self._store.payloads([plan.candidate.id for plan in chunk])}
-                for plan in chunk:
+                for number, plan in enumerate(chunk, start=1):
                     flight = await self._flight(plan, payloads.pop(plan.candidate.id, None))
                     waiting.remove(plan)
                     if flight is not None:
                         ready.append((plan, flight))
+                    if number % RENDERED_AT_ONCE == 0:
+                        await asyncio.sleep(0)
         except BaseException:
             for plan in [*waiting, *(plan for plan, _ in ready)]:
                 self.drop(plan)

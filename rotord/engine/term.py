@@ -19,6 +19,7 @@ from rotord.db.connect import transient
 from rotord.engine.clock import DatabaseClock
 from rotord.engine.dispatcher import Dispatcher, EngineConfig
 from rotord.engine.flights import Flights, Observer, unobserved
+from rotord.engine.heap import long_lived
 from rotord.engine.launch import TermParts
 from rotord.engine.limbo import Limbo
 from rotord.engine.maintenance import Maintenance, apply_fleet
@@ -95,7 +96,8 @@ class Terms:
     async def run(self, lease: Lease, stop: asyncio.Event) -> None:
         """Lead until `stop`, or until the lease is lost."""
         recorder = Recorder(self._store)
-        parts, mark = await self._rebuild(lease, recorder)
+        with long_lived():
+            parts, mark = await self._rebuild(lease, recorder)
         dispatcher = Dispatcher(parts, self._providers, self._preparation, self._config.engine)
         recorder.written = dispatcher.written
         reconciler = Reconciler(parts, dispatcher, self._config.look_ups)
