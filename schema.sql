@@ -131,6 +131,8 @@ CREATE TABLE rotord.campaigns (
   created_at timestamptz NOT NULL DEFAULT now(),
   sending_window text,                                        -- beside its client's: bulk mail waits for both
   stop_on_reply boolean NOT NULL DEFAULT false,               -- a recipient who replied gets no more of it
+  per_hour   integer,                                         -- beside its client's, in any 60 minutes; NULL = none
+  per_day    integer,
   PRIMARY KEY (client, name),
   CONSTRAINT campaigns_name_is_a_line_of_200 CHECK (length(name) BETWEEN 1 AND 200 AND name !~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]'),
   CONSTRAINT campaigns_status_is_active_paused_cancelled_or_done CHECK (status IN ('active', 'paused', 'cancelled', 'done')),
@@ -138,7 +140,9 @@ CREATE TABLE rotord.campaigns (
     '^ *window( *; *window)* *$',
     'window', 'day( *[,-] *day)* +time *- *time( *, *time *- *time)*'),
     'day', '(mon|tue|wed|thu|fri|sat|sun|daily)'),
-    'time', '([01]?[0-9]|2[0-4]):[0-5][0-9]'))
+    'time', '([01]?[0-9]|2[0-4]):[0-5][0-9]')),
+  CONSTRAINT campaigns_per_hour_is_not_negative CHECK (per_hour >= 0),
+  CONSTRAINT campaigns_per_day_is_not_negative CHECK (per_day >= 0)
 );
 
 -- What a person paused that has no row of its own: kind 'all' (name ''), 'stream' (name 'client/stream'), 'provider' (its name).
@@ -301,6 +305,7 @@ CREATE TABLE rotord.attempts (
   code        text,
   reply       text,
   provider_message_id text,
+  campaign    text COLLATE "C",                               -- '' = none, NULL = begun before it was written down: its outbox row says
   CONSTRAINT attempts_outcome_is_known CHECK (outcome IN ('accepted', 'deferred', 'rejected', 'not_sent', 'uncertain')),
   CONSTRAINT attempts_blame_is_known CHECK (blame IN ('recipient', 'sender', 'content', 'account', 'rate', 'provider', 'network'))
 ) WITH (fillfactor = 50);  -- so that most are settled on the page they were begun on: a tenth less write-ahead log
@@ -820,4 +825,4 @@ ALTER TABLE rotord.daily_stats ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON rotord.daily_stats FOR SELECT TO rotord_app USING (client = ANY (ARRAY(SELECT m.client FROM rotord.app_clients AS m)));
 
 -- The versions this file contains; one line for each file of rotord/migrations/.
-INSERT INTO rotord.schema_version (version, breaking) VALUES (1, false), (2, false), (3, false), (4, false);
+INSERT INTO rotord.schema_version (version, breaking) VALUES (1, false), (2, false), (3, false), (4, false), (5, false);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from typing import TYPE_CHECKING, Final
 
 from rotord.cli.arguments import add_json
@@ -10,6 +11,7 @@ from rotord.cli.errors import CommandError
 from rotord.cli.output import plural, print_json, print_table
 from rotord.core.window import parse_window
 from rotord.db import bulk, campaigns, control
+from rotord.fleet.addresses import MAX_LIMIT
 from rotord.handwritten import nearest
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
     from rotord.cli.output import Cell
 
+RULES: Final = ("status", "sending_window", "per_hour", "per_day", "stop_on_reply", "queued")
+SPANS: Final = {"per_hour": "60 minutes", "per_day": "24 hours"}
 COUNTS: Final = ("sent", "delivered", "bounced", "complained", "replied", "unsubscribed")
 
 
@@ -32,8 +36,10 @@ def register(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     show.set_defaults(handler=_list)
     stats = verbs.add_parser("stats", help="what became of one, day by day in its client's time zone (about a minute behind)")
     stats.set_defaults(handler=_stats)
-    change = verbs.add_parser("set", help="give one a sending window, or stop it for who replies; also before its first message")
+    change = verbs.add_parser("set", help="give one a sending window or limits, or stop it for who replies; also before its first message")
     change.add_argument("--window", metavar="WINDOW", help='beside its client\'s, such as "mon-fri 09:00-17:00"; "" takes it away')
+    change.add_argument("--per-hour", metavar="N", type=_limit, help="at most so many in any 60 minutes; none takes it away")
+    change.add_argument("--per-day", metavar="N", type=_limit, help="at most so many in any 24 hours; none takes it away")
     change.add_argument("--stop-on-reply", choices=("yes", "no"), help="whether a recipient who replied gets no more of it")
     change.set_defaults(handler=_set)
     pause = verbs.add_parser("pause", help="hold its messages, within a second")
@@ -58,11 +64,8 @@ async def _list(arguments: Namespace) -> int:
         print("there is no campaign: the first message that names one makes it")
     else:
         print_table(
-            ("CAMPAIGN", "STATUS", "WINDOW", "STOPS ON REPLY", "QUEUED", *map(str.upper, COUNTS)),
-            [
-                (f"{r['client']}/{r['campaign']}", r["status"], r["sending_window"], r["stop_on_reply"], r["queued"], *_counts(r))
-                for r in rows
-            ],
+            ("CAMPAIGN", "STATUS", "WINDOW", "PER HOUR", "PER DAY", "STOPS ON REPLY", "QUEUED", *map(str.upper, COUNTS)),
+            [(f"{r['client']}/{r['campaign']}", *(r[rule] for rule in RULES), *_counts(r)) for r in rows],
         )
     return 0
 
@@ -86,8 +89,8 @@ async def _stats(arguments: Namespace) -> int:
 
 
 async def _set(arguments: Namespace) -> int:
-    if arguments.window is None and arguments.stop_on_reply is None:
-        raise CommandError("say what to set: --window, --stop-on-reply", code=2)
+    if all(value is None for value in (arguments.window, arguments.per_hour, arguments.per_day, arguments.stop_on_reply)):
+        raise CommandError("say what to set: --window, --per-hour, --per-day, --stop-on-reply", code=2)
     if arguments.window:
         try:
             parse_window(arguments.window)
@@ -98,14 +101,33 @@ async def _set(arguments: Namespace) -> int:
     async with open_database(arguments) as session:
         await check_client(session.conn, client)
         await campaigns.make(session.conn, client, name)
-        row = await campaigns.change(session.conn, client, name, window=arguments.window, stop_on_reply=stop)
+        row = await campaigns.change(
+            session.conn,
+            client,
+            name,
+            window=arguments.window,
+            stop_on_reply=stop,
+            per_hour=arguments.per_hour,
+            per_day=arguments.per_day,
+        )
     assert row is not None  # noqa: S101 - it has just been made, and nothing deletes one
     if arguments.json:
         print_json({"campaign": arguments.campaign, **dict(row)})
     else:
         window = f"sends {row['sending_window']}" if row["sending_window"] else "has no window of its own"
-        print(f"campaign {arguments.campaign} {window}; a reply {'stops it for its sender' if row['stop_on_reply'] else 'stops nothing'}")
+        limits = [f"{row[limit]:,} in any {span}" for limit, span in SPANS.items() if row[limit] is not None]
+        most = f"at most {' and '.join(limits)}" if limits else "no limits of its own"
+        reply = "stops it for its sender" if row["stop_on_reply"] else "stops nothing"
+        print(f"campaign {arguments.campaign} {window}; {most}; a reply {reply}")
     return 0
+
+
+def _limit(text: str) -> int:
+    if text == "none":
+        return campaigns.NO_LIMIT
+    if not (text.isascii() and text.isdecimal() and int(text) <= MAX_LIMIT):
+        raise ArgumentTypeError(f"wanted a whole number from 0 to {MAX_LIMIT}, or none, got {text!r}")
+    return int(text)
 
 
 async def _word(arguments: Namespace) -> int:

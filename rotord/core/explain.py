@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from rotord.core.limits import RollingCap
-    from rotord.core.model import Address, Client, Domain
+    from rotord.core.model import Address, Campaign, Client, Domain
     from rotord.core.pool import LedgerRow
     from rotord.core.routing import ProviderGate
     from rotord.core.senders import AddressState, DomainState, Pace
@@ -66,7 +66,8 @@ class ProviderNews:
 def is_limited(pool: SenderPool, client: str) -> bool:
     """Say whether anything of this client has a limit, so that its ledger matters."""
     domains = [domain for domain in pool.domains.values() if domain.value.client == client]
-    values: list[Client | Domain | Address] = [pool.clients[client].value, *(domain.value for domain in domains)]
+    values: list[Client | Domain | Address | Campaign] = [pool.clients[client].value, *pool.gates.caps_of(client)]
+    values += [domain.value for domain in domains]
     values += [address.value for domain in domains for address in domain.addresses.values()]
     return any(value.per_hour is not None or value.per_day is not None for value in values)
 
@@ -86,17 +87,23 @@ def restore(pool: SenderPool, rows: Iterable[LedgerRow], of_others: Iterable[tup
     for row in rows:
         if row.outcome is not None:
             finished.append(row)
-            continue
-        if (gate := pool.providers.get(row.provider)) is not None:
-            gate.cap.hold()
-        for state in (pool.addresses.get(row.address), pool.domains.get(row.domain), pool.clients.get(row.client)):
-            if state is not None:
-                state.cap.hold()
-                if state.pace is not None:
-                    state.pace.take(row.began_at)
+        else:
+            _hold(pool, row)
     pool.restore(finished)
     for gate in pool.providers.values():
         gate.breaker = Breaker()  # one client's answers are a part of what it goes by: what the leader says of it stands
+
+
+def _hold(pool: SenderPool, row: LedgerRow) -> None:
+    if (gate := pool.providers.get(row.provider)) is not None:
+        gate.cap.hold()
+    if row.campaign:
+        pool.gates.count(row.client, row.campaign).hold()
+    for state in (pool.addresses.get(row.address), pool.domains.get(row.domain), pool.clients.get(row.client)):
+        if state is not None:
+            state.cap.hold()
+            if state.pace is not None:
+                state.pace.take(row.began_at)
 
 
 def explain(pool: SenderPool, lane: Lane, now: float, news: Mapping[str, ProviderNews]) -> Finding:
@@ -143,7 +150,7 @@ def explain_address(address: AddressState, kind: Kind, now: float, news: Mapping
 
 
 def explain_client(pool: SenderPool, lane: Lane, now: float) -> Finding | None:
-    """Say what holds a lane before any address is looked at: everything, its client, stream or campaign paused; its client's limits."""
+    """Say what holds a lane before any address is looked at: everything, its client, stream or campaign paused; their limits."""
     wait = pool.gates.wait(lane, now)
     return None if wait is None else _client_finding(pool, lane, wait, now)
 
@@ -151,6 +158,10 @@ def explain_client(pool: SenderPool, lane: Lane, now: float) -> Finding | None:
 def _client_finding(pool: SenderPool, lane: Lane, wait: Wait, now: float) -> Finding:
     client = pool.clients.get(lane.client)
     match wait.gate:
+        case Gate.HOUR if wait.scope == "campaign":
+            cap = pool.gates.count(lane.client, lane.campaign)
+            capped = _cap_finding("campaign", wait.name, cap, (cap.per_hour, cap.per_day), 0.0, now)
+            return capped or Finding(Gate.READY, "campaign", wait.name, f"campaign {wait.name} has a place again this moment")
         case Gate.HOUR if client is not None:
             reserve = client.value.transactional_reserve if lane.kind is Kind.BULK else 0.0
             capped = _cap_finding("client", lane.client, client.cap, (client.value.per_hour, client.value.per_day), reserve, now)

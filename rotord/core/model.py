@@ -131,6 +131,8 @@ class Campaign:
     client: str
     name: str
     sending_window: str | None = None
+    per_hour: int | None = None
+    per_day: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ class Assignment(NamedTuple):
     address: AddressState
     provider: ProviderGate
     began_at: float
+    campaign: RollingCap | None = None
 
     @property
     def email(self) -> str:
@@ -59,6 +60,7 @@ class LedgerRow(NamedTuple):
     counts_at: float
     outcome: Outcome | None
     blame: Blame | None = None
+    campaign: str = ""
 
 
 class SenderPool:
@@ -89,7 +91,7 @@ class SenderPool:
             gate.paused = ("provider", name) in paused
 
     def set_campaigns(self, campaigns: Iterable[Campaign]) -> None:
-        """Take the campaigns that have a window of their own."""
+        """Take the campaigns that have a window or caps of their own."""
         self.gates.set_campaigns(campaigns)
 
     def put_client(self, value: Client) -> None:
@@ -234,19 +236,23 @@ class SenderPool:
                 _charge(address)
                 if gate is not None:
                     address.domain.route.charge(gate)
-            if row.outcome in _PROVES_NOT_ACCEPTED:
+            if row.outcome not in _PROVES_NOT_ACCEPTED:
+                self._count(row, address)
+
+    def _count(self, row: LedgerRow, address: AddressState | None) -> None:
+        if row.campaign:
+            self.gates.count(row.client, row.campaign).restore(row.counts_at)
+        for of, name, state in (
+            (AddressState, row.address, address),
+            (DomainState, row.domain, self.domains.get(row.domain)),
+            (ClientState, row.client, self.clients.get(row.client)),
+        ):
+            if state is None:
+                self._past.setdefault((of, name), RollingCap()).restore(row.counts_at)
                 continue
-            for of, name, state in (
-                (AddressState, row.address, address),
-                (DomainState, row.domain, self.domains.get(row.domain)),
-                (ClientState, row.client, self.clients.get(row.client)),
-            ):
-                if state is None:
-                    self._past.setdefault((of, name), RollingCap()).restore(row.counts_at)
-                    continue
-                state.cap.restore(row.counts_at)
-                if state.pace is not None:
-                    state.pace.take(row.began_at)
+            state.cap.restore(row.counts_at)
+            if state.pace is not None:
+                state.pace.take(row.began_at)
 
     # -- decisions ---------------------------------------------------------------------------------------------------------------
 
@@ -257,8 +263,12 @@ class SenderPool:
         wait = self.gates.wait(lane, now)
         if wait is not None:
             return wait
-        if lane.pin:
-            return self._pinned(lane, now)
+        verdict = self._pinned(lane, now) if lane.pin else self._rotated(lane, now)
+        if lane.campaign and isinstance(verdict, Open):
+            return Open(int(min(verdict.places, self.gates.room(lane, now))))
+        return verdict
+
+    def _rotated(self, lane: Lane, now: float) -> Open | Wait:
         stream = self._streams[lane.client].get(lane.stream)
         if stream is None or not stream.routes():
             return Wait(Gate.NO_ADDRESS, inf, "stream", f"{lane.client}/{lane.stream}", "it has no address")
@@ -283,20 +293,19 @@ class SenderPool:
         turn = stream.turn(lane.kind, now, avoid)
         if isinstance(turn, float):
             return Wait(Gate.SLOTS, known_after(turn, now), "stream", stream.name)
-        return _reserve(*turn, now)
+        return _reserve(*turn, now, self.gates.count_of(lane, now))
 
     def _pinned(self, lane: Lane, now: float) -> Open | Wait | Move | Fail:
         domain = self.domains.get(lane.pin.rpartition("@")[2])
         return ask(lane, self.addresses.get(lane.pin), domain, now, self._thread_wait_s)
 
     def _choose_pinned(self, lane: Lane, now: float, avoid: str) -> Assignment | Wait | Move | Fail:
-        verdict = self._pinned(lane, now)
-        if not isinstance(verdict, Open):
+        if not isinstance(verdict := self._pinned(lane, now), Open):
             return verdict
         address = self.addresses[lane.pin]
         gate = address.domain.route.pick(now, avoid)
         assert gate is not None, lane  # noqa: S101 - `ask` has just seen it open
-        return _reserve(address, gate, now)
+        return _reserve(address, gate, now, self.gates.count_of(lane, now))
 
     def providers_of(self, lane: Lane) -> set[str]:
         """The providers that could carry a lane's messages."""
@@ -309,10 +318,15 @@ class SenderPool:
         return {gate.limits.name for route in routes for gate in route.gates}
 
     def settle(self, assignment: Assignment, outcome: Outcome, at: float, blame: Blame | None = None) -> None:
-        """Book what an attempt ended with at `at`. Proven not accepted gives address, domain and client their place back."""
+        """Book what an attempt ended with at `at`. Proven not accepted gives address, domain, client and campaign their place back."""
         assignment.provider.cap.book(at)
         assignment.provider.breaker.ended(outcome, blame, assignment.began_at, at, assignment.client.value.slug)
         given_back = outcome in _PROVES_NOT_ACCEPTED
+        if assignment.campaign is not None:
+            if given_back:
+                assignment.campaign.release()
+            else:
+                assignment.campaign.book(at)
         for state in assignment[:3]:
             if given_back:
                 state.cap.release()
@@ -327,6 +341,8 @@ class SenderPool:
         """Undo `choose`: the message did not begin."""
         assignment.provider.give_back(assignment.began_at)
         assignment.domain.route.refund(assignment.provider)
+        if assignment.campaign is not None:
+            assignment.campaign.release()
         for state in assignment[:3]:
             state.cap.release()
             if state.pace is not None:
@@ -352,7 +368,7 @@ class SenderPool:
                 place.free_if_no_time_is_known()
 
 
-def _reserve(address: AddressState, gate: ProviderGate, now: float) -> Assignment:
+def _reserve(address: AddressState, gate: ProviderGate, now: float, campaign: RollingCap | None) -> Assignment:
     domain = address.domain
     client = domain.client
     gate.take(now)
@@ -360,12 +376,14 @@ def _reserve(address: AddressState, gate: ProviderGate, now: float) -> Assignmen
     client.cap.held += 1
     domain.cap.held += 1
     address.cap.held += 1
+    if campaign is not None:
+        campaign.hold()
     if client.paced:
         for state in (client, domain, address):
             if state.pace is not None:
                 state.pace.take(now)
     _charge(address)
-    return Assignment(client, domain, address, gate, now)
+    return Assignment(client, domain, address, gate, now, campaign)
 
 
 def _charge(address: AddressState) -> None:

@@ -25,8 +25,8 @@ WITH live AS (
    GROUP BY client, campaign
 )
 SELECT s.client, s.campaign, CASE WHEN s.status = 'active' AND l.queued IS NULL THEN 'done' ELSE s.status END AS status,
-       c.sending_window, c.stop_on_reply, coalesce(l.queued, 0) AS queued, s.sent, s.delivered, s.bounced, s.complained, s.replied,
-       s.unsubscribed, s.created_at
+       c.sending_window, c.per_hour, c.per_day, c.stop_on_reply, coalesce(l.queued, 0) AS queued, s.sent, s.delivered, s.bounced,
+       s.complained, s.replied, s.unsubscribed, s.created_at
   FROM rotord.campaign_stats s
   JOIN rotord.campaigns c ON c.client = s.client AND c.name = s.campaign
   LEFT JOIN live l ON l.client = s.client AND l.campaign = s.campaign
@@ -83,17 +83,31 @@ SET: Final = """
 UPDATE rotord.campaigns
    SET status = coalesce($3, status),
        sending_window = CASE WHEN $4::text IS NULL THEN sending_window ELSE nullif($4, '') END,
-       stop_on_reply = coalesce($5, stop_on_reply)
+       stop_on_reply = coalesce($5, stop_on_reply),
+       per_hour = nullif(coalesce($6::integer, per_hour), -1),
+       per_day = nullif(coalesce($7::integer, per_day), -1)
  WHERE client = $1 AND name = $2
-RETURNING status, sending_window, stop_on_reply
+RETURNING status, sending_window, stop_on_reply, per_hour, per_day
 """
 
 
+#: says of a limit that there is none
+NO_LIMIT: Final = -1
+
+
 async def change(
-    db: Executor, client: str, name: str, *, status: str | None = None, window: str | None = None, stop_on_reply: bool | None = None
+    db: Executor,
+    client: str,
+    name: str,
+    *,
+    status: str | None = None,
+    window: str | None = None,
+    stop_on_reply: bool | None = None,
+    per_hour: int | None = None,
+    per_day: int | None = None,
 ) -> Record | None:
-    """Change what is given (a window of '' is none); None when there is no such campaign."""
-    return await db.fetchrow(SET, client, name, status, window, stop_on_reply)
+    """Change what is given (a window of '' is none, NO_LIMIT no limit); None when there is no such campaign."""
+    return await db.fetchrow(SET, client, name, status, window, stop_on_reply, per_hour, per_day)
 
 
 # Asked about once a minute: lanes that have queued rows, of campaigns that were cancelled. Their scheduled ones come when they ripen.

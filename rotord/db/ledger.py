@@ -23,9 +23,11 @@ ID_SHIFT = 20
 _OUTCOMES: Mapping[str | None, Outcome | None] = {None: None, **{outcome.value: outcome for outcome in Outcome}}
 _BLAMES: Mapping[str | None, Blame | None] = {None: None, **{blame.value: blame for blame in Blame}}
 
+# `campaign` is NULL where a rotord that did not write it down yet began the attempt; only of those the outbox is asked.
 RECENT = """
 SELECT address, domain, client, provider, extract(epoch FROM began_at)::float8,
-       extract(epoch FROM coalesce(least(finished_at, deadline_at), deadline_at))::float8 AS counts_at, outcome, blame
+       extract(epoch FROM coalesce(least(finished_at, deadline_at), deadline_at))::float8 AS counts_at, outcome, blame,
+       coalesce(campaign, (SELECT o.campaign FROM rotord.outbox o WHERE o.id = outbox_id), '')
   FROM rotord.attempts
  WHERE id >= $1
  ORDER BY counts_at
@@ -35,12 +37,13 @@ SELECT address, domain, client, provider, extract(epoch FROM began_at)::float8,
 async def recent(db: Executor, now: float, timeout_s: float | None = None) -> list[LedgerRow]:
     """Every attempt that may count in a window of 24 h at `now`, in the order in which they count."""
     rows = await db.fetch(RECENT, (int(now * 1000) - _DAY_MS - _LONGEST_MS) << ID_SHIFT, timeout=timeout_s)
-    return [LedgerRow(row[0], row[1], row[2], row[3], row[4], row[5], _OUTCOMES[row[6]], _BLAMES[row[7]]) for row in rows]
+    return [LedgerRow(row[0], row[1], row[2], row[3], row[4], row[5], _OUTCOMES[row[6]], _BLAMES[row[7]], row[8]) for row in rows]
 
 
 RECENT_OF = """
 SELECT address, domain, client, provider, extract(epoch FROM began_at)::float8,
-       extract(epoch FROM coalesce(least(finished_at, deadline_at), deadline_at))::float8 AS counts_at, outcome, blame
+       extract(epoch FROM coalesce(least(finished_at, deadline_at), deadline_at))::float8 AS counts_at, outcome, blame,
+       coalesce(campaign, (SELECT o.campaign FROM rotord.outbox o WHERE o.id = outbox_id), '')
   FROM rotord.attempts
  WHERE id >= $1 AND client = $2
  ORDER BY counts_at
@@ -50,7 +53,7 @@ SELECT address, domain, client, provider, extract(epoch FROM began_at)::float8,
 async def recent_of(db: Executor, now: float, client: str) -> list[LedgerRow]:
     """As `recent`, of one client."""
     rows = await db.fetch(RECENT_OF, (int(now * 1000) - _DAY_MS - _LONGEST_MS) << ID_SHIFT, client)
-    return [LedgerRow(row[0], row[1], row[2], row[3], row[4], row[5], _OUTCOMES[row[6]], _BLAMES[row[7]]) for row in rows]
+    return [LedgerRow(row[0], row[1], row[2], row[3], row[4], row[5], _OUTCOMES[row[6]], _BLAMES[row[7]], row[8]) for row in rows]
 
 
 REQUESTS = """

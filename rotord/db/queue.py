@@ -111,7 +111,7 @@ WITH fence AS MATERIALIZED (
                 $11::float8[])
       AS w (id, attempt, address, domain, client, provider, timeout_s, message_id, began_at)
 ), locked AS MATERIALIZED (
-  SELECT q.id, q.client, q.kind, q.recipient, q.expires_at, q.attempts, q.thread_key, q.message_id, q.last_error
+  SELECT q.id, q.client, q.kind, q.campaign, q.recipient, q.expires_at, q.attempts, q.thread_key, q.message_id, q.last_error
     FROM rotord.queue q
    WHERE EXISTS (SELECT FROM fence) AND q.id = ANY ($3::bigint[]) AND q.state || '' = 'queued'
      FOR UPDATE OF q SKIP LOCKED
@@ -139,9 +139,9 @@ WITH fence AS MATERIALIZED (
     FROM judged j
    WHERE j.verdict = 'sending' AND q.id = j.id
 ), ledger AS (
-  INSERT INTO rotord.attempts (id, outbox_id, number, epoch, address, domain, client, provider, began_at, deadline_at)
+  INSERT INTO rotord.attempts (id, outbox_id, number, epoch, address, domain, client, provider, began_at, deadline_at, campaign)
   SELECT j.attempt, j.id, j.attempts + 1, $2, j.address, j.domain, j.client, j.provider,
-         j.began_at, clock_timestamp() + make_interval(secs => j.timeout_s)
+         j.began_at, clock_timestamp() + make_interval(secs => j.timeout_s), j.campaign
     FROM judged j
    WHERE j.verdict = 'sending'
 ), thread AS (

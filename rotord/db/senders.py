@@ -42,9 +42,9 @@ SELECT 'campaign', client || '/' || name
  WHERE status IN ('paused', 'cancelled')
 """
 CAMPAIGNS = """
-SELECT client, name, sending_window
+SELECT client, name, sending_window, per_hour, per_day
   FROM rotord.campaigns
- WHERE sending_window IS NOT NULL AND status <> 'cancelled'
+ WHERE (sending_window IS NOT NULL OR per_hour IS NOT NULL OR per_day IS NOT NULL) AND status <> 'cancelled'
 """
 MARK = "SELECT pg_current_snapshot()::text"
 # The upper bound excludes nothing that can be seen. It makes the range look narrow to a planner that has no statistics.

@@ -51,7 +51,7 @@ async def test_cancelled_calls_back_what_is_queued_and_what_comes_later(rotord, 
 
 async def test_a_window_and_stop_on_reply_are_set_before_the_first_message(rotord, db):
     done = await rotord("campaign", "set", "acme/spring", "--window", "mon-fri 09:00-17:00", "--stop-on-reply", "yes")
-    assert done.out == "campaign acme/spring sends mon-fri 09:00-17:00; a reply stops it for its sender\n"
+    assert done.out == "campaign acme/spring sends mon-fri 09:00-17:00; no limits of its own; a reply stops it for its sender\n"
     [campaign] = (await senders.load(db)).campaigns
     assert (campaign.client, campaign.name, campaign.sending_window) == ("acme", "spring", "mon-fri 09:00-17:00")
 
@@ -59,6 +59,22 @@ async def test_a_window_and_stop_on_reply_are_set_before_the_first_message(rotor
     assert (await rotord("campaign", "set", "acme/spring", "--window", "whenever")).code == 2
     assert (await rotord("campaign", "set", "acme/spring")).code == 2
     assert (await senders.load(db)).campaigns == []
+
+
+async def test_limits_are_set_changed_alone_and_taken_away(rotord, db):
+    done = await rotord("campaign", "set", "acme/spring", "--per-hour", "1200", "--per-day", "9000")
+    assert done.out == (
+        "campaign acme/spring has no window of its own; at most 1,200 in any 60 minutes and 9,000 in any 24 hours; a reply stops nothing\n"
+    )
+    await rotord("campaign", "set", "acme/spring", "--per-hour", "0")
+    [campaign] = (await senders.load(db)).campaigns
+    assert (campaign.sending_window, campaign.per_hour, campaign.per_day) == (None, 0, 9000)
+
+    rules = (await rotord("campaign", "set", "acme/spring", "--per-hour", "none", "--per-day", "none", "--json")).json
+    assert (rules["per_hour"], rules["per_day"]) == (None, None)
+    assert (await senders.load(db)).campaigns == []
+    for wrong in ("-1", "many", "2147483648", "٣"):
+        assert (await rotord("campaign", "set", "acme/spring", f"--per-hour={wrong}")).code == 2
 
 
 @pytest.mark.parametrize(("stops", "called_back"), [("yes", 1), ("no", 0)])

@@ -130,6 +130,22 @@ async def test_a_refused_attempt_does_not_count(why, db):
     assert (await why("message", await insert(db)))["gate"] == "ready"
 
 
+async def test_a_campaigns_cap_counts_what_its_messages_used_also_before_attempts_named_it(why, db):
+    ids = [await insert(db, campaign="spring") for _ in range(3)]
+    await db.execute("UPDATE rotord.campaigns SET per_hour = 2 WHERE name = 'spring'")
+    ends = await send(db, timedelta(minutes=50), timedelta(minutes=40), timedelta(minutes=30))
+    await db.execute("UPDATE rotord.attempts SET outbox_id = $1", ids[0])
+    await db.execute("UPDATE rotord.attempts SET campaign = CASE WHEN id % 2 = 1 THEN 'spring' END WHERE began_at < $1", ends[1])
+    await db.execute("UPDATE rotord.attempts SET campaign = '' WHERE began_at > $1", ends[1])
+
+    found = await why("message", ids[1])
+
+    assert (found["gate"], found["scope"], found["name"]) == ("hour", "campaign", "acme/spring")
+    assert found["sentence"] == "campaign acme/spring has used 2 of 2 in the last 60 minutes"
+    assert abs(until(found) - (ends[0] + HOUR)) < timedelta(milliseconds=2)
+    assert (await why("message", await insert(db)))["gate"] == "ready"
+
+
 async def test_bulk_mail_waits_for_what_is_kept_for_transactional_mail(why, db):
     await db.execute("UPDATE rotord.clients SET per_hour = 10, transactional_reserve = 0.8 WHERE slug = 'acme'")
     ends = await send(db, timedelta(minutes=50), timedelta(minutes=40))

@@ -6,7 +6,7 @@ import pytest
 
 from rotord.core.explain import ProviderNews, explain, explain_address, is_limited, restore
 from rotord.core.limits import HOUR
-from rotord.core.model import Address, Client, Domain, Health, Kind, Outcome, ProviderLimits, Status
+from rotord.core.model import Address, Campaign, Client, Domain, Health, Kind, Outcome, ProviderLimits, Status
 from rotord.core.pool import Lane, LedgerRow, Open, SenderPool
 from rotord.core.senders import Gate, Wait
 
@@ -16,18 +16,23 @@ BULK = Lane("acme", "main", Kind.BULK)
 RELAY = (ProviderLimits("relay"),)
 
 
-def pool_of(client=None, domain=None, address=None, providers=RELAY):
+SPRING = BULK._replace(campaign="spring")
+
+
+def pool_of(client=None, domain=None, address=None, providers=RELAY, campaign=None):
     pool = SenderPool(providers)
     pool.put_client(Client("acme", **(client or {})))
     pool.put_domain(Domain("acme.example", "acme", providers=tuple(one.name for one in providers), **(domain or {})))
     pool.put_address(Address(A, "acme.example", **(address or {})))
+    if campaign is not None:
+        pool.set_campaigns([Campaign("acme", "spring", **campaign)])
     for gate in pool.providers.values():
         gate.slots = 10
     return pool
 
 
-def row(ended_ago, outcome=Outcome.ACCEPTED, client="acme"):
-    return LedgerRow(A, "acme.example", client, "relay", NOW - ended_ago - 1, NOW - ended_ago, outcome)
+def row(ended_ago, outcome=Outcome.ACCEPTED, client="acme", campaign="spring"):
+    return LedgerRow(A, "acme.example", client, "relay", NOW - ended_ago - 1, NOW - ended_ago, outcome, campaign=campaign)
 
 
 @pytest.mark.parametrize(
@@ -44,11 +49,14 @@ def row(ended_ago, outcome=Outcome.ACCEPTED, client="acme"):
         pool_of(client={"sending_window": "sun 00:00-00:01"}),
         pool_of(providers=(ProviderLimits("relay", per_hour=1), ProviderLimits("other", per_hour=9))),
         pool_of(providers=(ProviderLimits("relay", per_hour=2),)),
+        pool_of(campaign={"per_hour": 3}),
+        pool_of(campaign={"per_day": 2}),
+        pool_of(campaign={"per_hour": 4}),
     ],
 )
 def test_it_is_ready_exactly_when_the_pool_is_open_and_opens_when_the_pool_does(pool):
     restore(pool, [row(3000), row(2000), row(1000)], [])
-    found, verdict = explain(pool, BULK, NOW, {}), pool.lane(BULK, NOW)
+    found, verdict = explain(pool, SPRING, NOW, {}), pool.lane(SPRING, NOW)
 
     assert (found.gate is Gate.READY) == isinstance(verdict, Open)
     if isinstance(verdict, Wait):
@@ -71,6 +79,17 @@ def test_what_is_on_the_wire_is_held_whatever_its_deadline():
     found = explain(pool, BULK, NOW, {})
 
     assert (found.gate, found.until, dict(found.numbers)) == (Gate.HOUR, None, {"used": 1, "limit": 1, "on_the_wire": 1})
+
+
+def test_a_campaigns_cap_is_named_with_its_numbers():
+    pool = pool_of(campaign={"per_hour": 3})
+    restore(pool, [row(3000), row(2000), row(1000, campaign=""), row(-50, outcome=None)], [])
+
+    found = explain(pool, SPRING, NOW, {})
+
+    assert (found.gate, found.scope, found.name, found.until) == (Gate.HOUR, "campaign", "acme/spring", NOW - 3000 + HOUR)
+    assert found.sentence.startswith("campaign acme/spring has used 3 of 3 in the last 60 minutes, 1 of them on the wire")
+    assert explain(pool, BULK, NOW, {}).gate is Gate.READY
 
 
 def test_the_requests_of_others_count_for_the_provider_alone():
@@ -101,6 +120,8 @@ def test_of_several_closed_providers_the_first_to_open_is_named():
         (pool_of(client={"per_hour": 5}), True),
         (pool_of(domain={"per_day": 5}), True),
         (pool_of(address={"per_hour": 0}), True),
+        (pool_of(campaign={"per_day": 9}), True),
+        (pool_of(campaign={"sending_window": "daily 08:00-09:00"}), False),
     ],
 )
 def test_the_ledger_matters_where_there_is_a_limit(pool, limited):

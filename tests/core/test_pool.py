@@ -72,7 +72,9 @@ LEVELS = {
     "domain": {"per_hour": 11, "per_day": 80},
     "address": {"per_hour": 5, "per_day": 30},
     "provider": {"per_hour": 12, "per_day": 90},
+    "campaign": {"per_hour": 7, "per_day": 50},
 }
+CAMPAIGNS = ("", "spring", "autumn")
 
 
 def names(assignment):
@@ -91,6 +93,7 @@ def test_no_window_of_any_level_is_overrun_at_the_receiver(seed, failing):
     random = Random(seed)
     providers = [ProviderLimits("m", **LEVELS["provider"]), ProviderLimits("n", **LEVELS["provider"])]
     pool = fleet(client=LEVELS["client"], domain=LEVELS["domain"], address=LEVELS["address"], providers=providers)
+    pool.set_campaigns([Campaign("acme", name, **LEVELS["campaign"]) for name in CAMPAIGNS[1:]])
     seen: dict[tuple[str, str], list[float]] = {}
     flying = []
     now = AT
@@ -99,13 +102,15 @@ def test_no_window_of_any_level_is_overrun_at_the_receiver(seed, failing):
         for flight in [flight for flight in flying if flight[0] <= now]:
             flying.remove(flight)
             pool.settle(flight[1], flight[2], flight[0])
-        chosen = pool.choose(LANE, now)
+        campaign = random.choice(CAMPAIGNS)
+        chosen = pool.choose(LANE._replace(campaign=campaign), now)
         if isinstance(chosen, Assignment):
             finish = now + random.choice([0.0, 1.0, 600.0]) * random.random()
             outcome = Outcome.DEFERRED if random.random() < failing else random.choice([Outcome.ACCEPTED, Outcome.UNCERTAIN])
             flying.append((finish, chosen, outcome))
             at = now + (finish - now) * random.choice([0.0, random.random(), 1.0])
-            for level, name in names(chosen).items():
+            whose = names(chosen) | ({"campaign": campaign} if campaign else {})
+            for level, name in whose.items():
                 if level == "provider" or outcome is not Outcome.DEFERRED:
                     seen.setdefault((level, name), []).append(at)
 
@@ -541,6 +546,57 @@ def test_a_campaigns_window_holds_its_bulk_mail_and_no_other():
     assert pool.choose(spring, AT).until - held.until == HOUR
     pool.set_campaigns([])
     assert isinstance(pool.choose(spring, AT), Assignment)
+
+
+def test_a_campaigns_caps_hold_all_its_lanes_and_no_other_mail():
+    pool = fleet()
+    pool.set_campaigns([Campaign("acme", "spring", per_hour=3)])
+    lanes = [LANE._replace(campaign="spring", **other) for other in ({}, {"kind": TRANSACTIONAL}, {"pin": "a0@d0.example"})]
+    first, second, third = (pool.choose(lane, AT) for lane in lanes)
+
+    for lane in lanes:
+        assert pool.choose(lane, AT) == pool.lane(lane, AT) == Wait(Gate.HOUR, inf, "campaign", "acme/spring")
+    assert len(send(pool, 5, lane=LANE)) == len(send(pool, 5, lane=LANE._replace(campaign="autumn"))) == 5
+
+    pool.settle(first, Outcome.REJECTED, AT)
+    assert pool.lane(lanes[0], AT) == pool.lane(lanes[2], AT) == Open(1)
+    pool.cancel(second)
+    pool.settle(third, Outcome.UNCERTAIN, AT + 5)
+    assert len(send(pool, 5, AT + 5, lanes[1])) == 2
+    assert pool.lane(lanes[0], AT + 5) == Wait(Gate.HOUR, AT + 5 + HOUR, "campaign", "acme/spring")
+    assert pool.lane(lanes[0], AT + 5 + HOUR) == Open(3)
+
+
+def test_caps_that_come_in_the_middle_of_a_day_count_what_was_sent_before():
+    pool = fleet()
+    spring = LANE._replace(campaign="spring")
+    send(pool, 4, AT, spring)
+    pool.set_campaigns([Campaign("acme", "spring", per_hour=6, per_day=9)])
+
+    assert len(send(pool, 9, AT + 60, spring)) == 2
+    # What was sent before there was a cap is known to 15 s.
+    assert AT + HOUR <= pool.choose(spring, AT + 60).until <= AT + 15 + HOUR
+    assert len(send(pool, 9, AT + 2 * HOUR, spring)) == 3
+    assert pool.choose(spring, AT + 4 * HOUR).until > AT + DAY - 1
+    pool.set_campaigns([])
+    assert len(send(pool, 9, AT + 4 * HOUR, spring)) == 9
+
+
+def test_campaigns_that_sent_nothing_for_a_day_are_forgotten_and_those_on_the_wire_are_not():
+    pool = fleet(address={})
+    flying = pool.choose(LANE._replace(campaign="flying"), AT)
+    for number in range(1500):
+        send(pool, 1, AT + number * HOUR, LANE._replace(campaign=f"sent {number}"))
+        if number == 0:
+            old = pool.gates.count("acme", "sent 0")
+    end = AT + 1499.5 * HOUR
+    pool.set_campaigns([Campaign("acme", "flying", per_hour=1)])
+
+    assert pool.gates.count("acme", "sent 0") is not old
+    assert pool.gates.count("acme", "sent 1490").use(end) == (0, 1)
+    assert pool.gates.count("acme", "flying") is flying.campaign
+    pool.settle(flying, Outcome.ACCEPTED, end)
+    assert pool.choose(LANE._replace(campaign="flying"), end).until == end + HOUR
 
 
 def test_the_window_and_the_pace_hold_bulk_mail_only():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from rotord.core.limits import DAY, HOUR
-from rotord.core.model import Address, Client, Domain, Health, Kind, Outcome, ProviderLimits, Status
+from rotord.core.model import Address, Campaign, Client, Domain, Health, Kind, Outcome, ProviderLimits, Status
 from rotord.core.pool import Assignment, Lane, LedgerRow, Open, SenderPool
 from rotord.core.senders import Wait
 
@@ -30,7 +30,12 @@ ADDRESSES = [
     for domain in DOMAINS
     for who, per_hour, per_day in (("x", 2, 5), ("y", 3, None), ("z", None, 1))
 ]
-LANES = [Lane(client, stream, kind) for client, stream in (("acme", "main"), ("acme", "news"), ("bolt", "main")) for kind in Kind]
+LANES = [
+    Lane(client, stream, kind, campaign)
+    for client, stream in (("acme", "main"), ("acme", "news"), ("bolt", "main"))
+    for kind in Kind
+    for campaign in ("", "spring")
+]
 SETTLED = st.sampled_from([Outcome.ACCEPTED, Outcome.ACCEPTED, Outcome.UNCERTAIN, Outcome.DEFERRED, Outcome.REJECTED, Outcome.NOT_SENT])
 MARKS = st.sampled_from([(Status.ACTIVE, Health.HEALTHY), (Status.PAUSED, Health.HEALTHY), (Status.ACTIVE, Health.COOLING)])
 LIMIT = st.none() | st.integers(0, 9)
@@ -59,6 +64,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.attempts: list[Attempt] = []
         self.fleet = {}
         self.paused = frozenset()
+        self.campaigns = {}
         self.pool = None
 
     @initialize()
@@ -90,6 +96,11 @@ class PoolMachine(RuleBasedStateMachine):
                 return True
         return False
 
+    def campaign_may(self, lane):
+        campaign = self.campaigns.get(f"{lane.client}/{lane.campaign}")
+        limits = (None, None) if campaign is None else (campaign.per_hour, campaign.per_day)
+        return not self.full("campaign", f"{lane.client}/{lane.campaign}", limits, 0.0)
+
     def may(self, level, value, name, reserve):
         rests = getattr(value, "health", Health.HEALTHY) is Health.COOLING and value.health_until > self.now
         return value.status is Status.ACTIVE and not rests and not self.full(level, name, (value.per_hour, value.per_day), reserve)
@@ -105,7 +116,7 @@ class PoolMachine(RuleBasedStateMachine):
         if client is None or ("stream", f"{lane.client}/{lane.stream}") in self.paused:
             return set()
         reserve = client.transactional_reserve if lane.kind is Kind.BULK else 0.0
-        if not self.may("client", client, client.slug, reserve):
+        if not self.may("client", client, client.slug, reserve) or not self.campaign_may(lane):
             return set()
         found = set()
         for address in self.of("address"):
@@ -130,28 +141,34 @@ class PoolMachine(RuleBasedStateMachine):
                 assert isinstance(open_, Open)
                 assert open_.places >= 1
 
-                self.begin(chosen)
+                self.begin(chosen, lane)
             else:
                 assert not ways
                 assert isinstance(chosen, Wait)
                 assert chosen.until > self.now
                 assert not isinstance(open_, Open)
 
-    def begin(self, chosen):
+    def begin(self, chosen, lane):
         names = {"client": chosen.client.value.slug, "domain": chosen.domain.value.name}
         names |= {"address": chosen.email, "provider": chosen.provider.limits.name}
+        names["campaign"] = f"{lane.client}/{lane.campaign}"
         self.attempts.append(Attempt(chosen, names))
 
-    @rule(address=st.sampled_from(ADDRESSES), kind=st.sampled_from(Kind), client=st.sampled_from(CLIENTS))
-    def choose_pinned(self, address, kind, client):
+    @rule(
+        address=st.sampled_from(ADDRESSES),
+        kind=st.sampled_from(Kind),
+        client=st.sampled_from(CLIENTS),
+        campaign=st.sampled_from(["", "spring"]),
+    )
+    def choose_pinned(self, address, kind, client, campaign):
         domain = next(domain for domain in DOMAINS if domain.name == address.domain)
-        lane = Lane(client.slug, domain.stream, kind, "", address.email, "sender")
+        lane = Lane(client.slug, domain.stream, kind, campaign, address.email, "sender")
         ways = {way for way in self.ways(lane) if way[0] == address.email}
         chosen = self.pool.choose(lane, self.now)
         if isinstance(chosen, Assignment):
             assert (chosen.email, chosen.provider.limits.name) in ways
 
-            self.begin(chosen)
+            self.begin(chosen, lane)
         else:
             assert not ways
 
@@ -184,6 +201,11 @@ class PoolMachine(RuleBasedStateMachine):
     def pause(self, paused):
         self.paused = paused
         self.pool.set_paused(paused)
+
+    @rule(client=st.sampled_from(CLIENTS), per_hour=LIMIT, per_day=LIMIT)
+    def set_campaign(self, client, per_hour, per_day):
+        self.campaigns[f"{client.slug}/spring"] = Campaign(client.slug, "spring", None, per_hour, per_day)
+        self.pool.set_campaigns(self.campaigns.values())
 
     @rule(address=st.sampled_from(ADDRESSES), mark=MARKS, per_hour=LIMIT)
     def change_address(self, address, mark, per_hour):
@@ -220,13 +242,18 @@ class PoolMachine(RuleBasedStateMachine):
     @rule()
     def rebuild(self):
         rows = [
-            LedgerRow(*(attempt.names[level] for level in ("address", "domain", "client", "provider")), AT, attempt.finish, attempt.outcome)
+            LedgerRow(
+                *(attempt.names[level] for level in ("address", "domain", "client", "provider")),
+                *(AT, attempt.finish, attempt.outcome),
+                campaign=attempt.names["campaign"].partition("/")[2],
+            )
             for attempt in sorted(self.attempts, key=lambda attempt: attempt.finish)
         ]
         fleet, old = self.fleet, self.pool
         self.pool, self.fleet = SenderPool(PROVIDERS), {}
         for (level, name), value in sorted(fleet.items(), key=lambda item: ("client", "domain", "address").index(item[0][0])):
             self.put(level, value, name)
+        self.pool.set_campaigns(self.campaigns.values())
         self.pool.restore(rows)
         self.pool.set_paused(self.paused)
         self.slots(old.providers["m"].slots > 0, old.providers["n"].slots > 0)

@@ -56,13 +56,15 @@ class Fleet:
 
 
 ROWS = """
-INSERT INTO rotord.outbox (client, stream, recipient, subject, body_text, body_html, headers, kind)
+INSERT INTO rotord.outbox (client, stream, recipient, subject, body_text, body_html, headers, kind, campaign)
 SELECT $1, $2, 'r' || i || '@recipients.example', 'Message ' || i, 'Hello ' || i, '<p>Hello ' || i || '</p>',
-       jsonb_build_object('X-Row', $1 || '/' || $2 || '/' || i), $4
+       jsonb_build_object('X-Row', $1 || '/' || $2 || '/' || coalesce($5 || '.', '') || i), $4, $5
   FROM generate_series(1, $3::int) AS i
 """
 
 
-async def insert_rows(db: asyncpg.Connection, client: str, count: int, *, stream: str = "main", kind: str = "bulk") -> None:
-    """Rows numbered from 1, each with its name `client/stream/number` in X-Row."""
-    await db.execute(ROWS, client, stream, count, kind)
+async def insert_rows(
+    db: asyncpg.Connection, client: str, count: int, *, stream: str = "main", kind: str = "bulk", campaign: str | None = None
+) -> None:
+    """Rows numbered from 1, each with its name `client/stream/[campaign.]number` in X-Row."""
+    await db.execute(ROWS, client, stream, count, kind, campaign)

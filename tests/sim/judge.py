@@ -61,10 +61,14 @@ def _limits(world: World) -> Iterator[str]:
             domain = domain_of[message.address]
             for name in (message.address, domain, client_of[domain]):
                 seen[name].append((message.at, message.outbox_id))
+            row = world.tables.outbox[message.outbox_id]
+            if row["campaign"]:
+                seen[f"{row['client']}/{row['campaign']}"].append((message.at, message.outbox_id))
     limited = [
         *((client.slug, client.per_hour, client.per_day) for client in scenario.clients),
         *((domain.name, domain.per_hour, domain.per_day) for domain in scenario.domains),
         *((address.email, address.per_hour, address.per_day) for address in scenario.addresses),
+        *((f"{campaign.client}/{campaign.name}", campaign.per_hour, campaign.per_day) for campaign in scenario.campaigns),
         *((limits.name, limits.per_hour, limits.per_day) for limits in scenario.limits),
     ]
     for name, per_hour, per_day in limited:
@@ -202,6 +206,7 @@ def could_go(world: World) -> set[int]:
     for address in tables.addresses.values():
         pool.put_address(address)
     pool.set_paused(frozenset(tables.paused))
+    pool.set_campaigns(tables.campaigns)
     pool.restore(tables.counted_on(now))
     month = tables.month_use(now)
     for name, gate in pool.providers.items():

@@ -9,7 +9,7 @@ from rotord.core.records import Fleet
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from rotord.core.model import Address, Client, Domain
+    from rotord.core.model import Address, Campaign, Client, Domain
 
 
 class FleetTables:
@@ -21,6 +21,7 @@ class FleetTables:
         self.domains: dict[str, Domain] = {}
         self.addresses: dict[str, Address] = {}
         self.paused: set[tuple[str, str]] = set()
+        self.campaigns: list[Campaign] = []
         self.changes: list[tuple[str, str]] = []
 
     def put_fleet(self, clients: Iterable[Client] = (), domains: Iterable[Domain] = (), addresses: Iterable[Address] = ()) -> None:
@@ -32,6 +33,13 @@ class FleetTables:
             for value in values:
                 table[getattr(value, key)] = value  # type: ignore[index]
                 self.changes.append((kind, getattr(value, key)))
+        self.notify("rotord_fleet")
+
+    def put_campaign(self, campaign: Campaign) -> None:
+        """Its rules; None of each takes them away."""
+        others = [other for other in self.campaigns if (other.client, other.name) != (campaign.client, campaign.name)]
+        self.campaigns = [*others, campaign]
+        self.changes.append(("campaign", f"{campaign.client}/{campaign.name}"))
         self.notify("rotord_fleet")
 
     def remove_address(self, email: str) -> None:
@@ -46,7 +54,7 @@ class FleetTables:
 
     def fleet(self) -> Fleet:
         fleet = (list(self.clients.values()), list(self.domains.values()), list(self.addresses.values()))
-        return Fleet(str(len(self.changes)), *fleet, paused=frozenset(self.paused))
+        return Fleet(str(len(self.changes)), *fleet, paused=frozenset(self.paused), campaigns=self.campaigns)
 
     def fleet_changes(self, mark: str) -> Fleet:
         if int(mark) == len(self.changes):
@@ -57,4 +65,5 @@ class FleetTables:
         tables: list[tuple[str, dict[str, Any]]] = [("client", self.clients), ("domain", self.domains), ("address", self.addresses)]
         there = [[table[name] for name in named.get(kind, []) if name in table] for kind, table in tables]
         gone = [sorted(name for name in named.get(kind, []) if name not in table) for kind, table in tables]
-        return Fleet(str(len(self.changes)), *there, *gone, frozenset(self.paused) if "pause" in named else None)
+        words = (frozenset(self.paused), self.campaigns) if {"pause", "campaign"} & named.keys() else (None, None)
+        return Fleet(str(len(self.changes)), *there, *gone, *words)

@@ -64,6 +64,7 @@ class Attempt:
     outcome: Outcome | None = None
     blame: str | None = None
     reply: str | None = None
+    campaign: str = ""
     refused_late: int = 0  # the epoch in which it was learnt that an uncertain one was not accepted: its leader counts it on
 
 

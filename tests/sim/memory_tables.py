@@ -156,7 +156,12 @@ class Tables(LookUpTables, FleetTables):
     def recent(self, now: float) -> list[LedgerRow]:
         since = (int(now * 1000) - 97_200_000) << ID_SHIFT  # 27 hours, as rotord.db.ledger
         rows = [
-            LedgerRow(a.address, a.domain, a.client, a.provider, a.began_at, _counts_at(a), a.outcome, Blame(a.blame) if a.blame else None)
+            LedgerRow(
+                *(a.address, a.domain, a.client, a.provider, a.began_at, _counts_at(a)),
+                outcome=a.outcome,
+                blame=Blame(a.blame) if a.blame else None,
+                campaign=a.campaign,
+            )
             for a in self.attempts.values()
             if a.id >= since
         ]
@@ -166,7 +171,10 @@ class Tables(LookUpTables, FleetTables):
         """As `recent`, with what the present leader counts on: refusals that another node learnt after this one had read the ledger."""
         epoch = self.lease.epoch if self.lease is not None else 0
         late = [a for a in self.attempts.values() if a.refused_late and a.refused_late == epoch]
-        rows = [LedgerRow(a.address, a.domain, a.client, a.provider, a.began_at, a.deadline_at, Outcome.UNCERTAIN, None) for a in late]
+        rows = [
+            LedgerRow(a.address, a.domain, a.client, a.provider, a.began_at, a.deadline_at, Outcome.UNCERTAIN, campaign=a.campaign)
+            for a in late
+        ]
         return sorted([*self.recent(now), *rows], key=lambda row: row.counts_at)
 
     def month_use(self, now: float) -> dict[str, MonthUse]:
@@ -267,6 +275,7 @@ class Tables(LookUpTables, FleetTables):
             begin.provider,
             began_at,
             now + begin.timeout_s,
+            campaign=row.campaign,
         )
         if row.thread_key is not None:
             self.threads.setdefault((row.client, row.thread_key), Thread(begin.address)).sender = begin.address

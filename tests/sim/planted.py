@@ -79,6 +79,14 @@ class RebuildFromAccepted(Plant):
     store_type = ForgetfulStore
 
 
+class ForgetCampaigns(Plant):
+    """The ledger does not say whose campaign an attempt was."""
+
+    class store_type(MemoryStore):  # noqa: N801 - a class in the place of one
+        async def recent(self, now: float) -> list[LedgerRow]:
+            return [row._replace(campaign="") for row in await super().recent(now)]
+
+
 # -- d: a message counts from its begin ------------------------------------------------------------------------------------------
 
 
@@ -117,6 +125,7 @@ PLANTS = {
     "refund-on-lost-commit": RefundOnLostCommit,
     "requeue-at-recovery": RequeueAtRecovery,
     "rebuild-from-accepted": RebuildFromAccepted,
+    "forget-campaigns": ForgetCampaigns,
     "book-the-begin": BookTheBegin,
     "no-fence": NoFence,
 }

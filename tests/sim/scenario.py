@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rotord.core.model import Address, Client, Domain, Pacing, ProviderLimits
+from rotord.core.model import Address, Campaign, Client, Domain, Pacing, ProviderLimits
 
 # Noon of a month's last day on every fourth seed, so that a month ends within the run; else a Tuesday's midnight.
 MONTHS_END = 1_796_040_000.0  # 2026-11-30 12:00 UTC
@@ -38,6 +38,7 @@ class Scenario:
     addresses: tuple[Address, ...]
     events: tuple[Event, ...]
     slow: float = 0.05
+    campaigns: tuple[Campaign, ...] = ()
 
 
 POOLS = {("acme", "main"): 3, ("acme", "news"): 1, ("beta", "main"): 2, ("gamma", "main"): 2}
@@ -82,7 +83,14 @@ def make_scenario(seed: int, hours: float = 24.0) -> Scenario:
         tuple(addresses),
         tuple(sorted(events, key=lambda event: event.at)),
         slow=0.3 if seed % 3 == 0 else 0.05,
+        campaigns=_campaigns(random.Random(f"campaigns/{seed}")),
     )
+
+
+def _campaigns(draw: random.Random) -> tuple[Campaign, ...]:
+    """Caps that bite for some of the day; gamma's have none."""
+    capped = [(client, name) for client in ("acme", "beta") for name in ("spring", "autumn")]
+    return tuple(Campaign(client, name, per_hour=draw.randint(4, 12), per_day=draw.randint(60, 140)) for client, name in capped)
 
 
 def _fleet(draw: random.Random, starts_at: float) -> tuple[list[Client], list[Domain], list[Address]]:

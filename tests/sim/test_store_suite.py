@@ -573,7 +573,7 @@ async def test_a_lease_that_ran_out_is_not_renewed_but_won(store):
 async def test_recent_has_every_attempt_of_a_day_and_counts_each_at_its_finish_or_deadline(world, store, term):
     now = time.time()
     ids = [(int(now * 1000) << 20) + n for n in range(4)]
-    messages = [await world.insert() for _ in ids]
+    messages = [await world.insert(campaign=campaign) for campaign in ("spring", None, "spring", None)]
     await store.begin(term, [wanting(message, attempt) for message, attempt in zip(messages, ids, strict=True)])
     await store.settle([ending(messages[0], ids[0], *SENT), ending(messages[1], ids[1], *REFUSED), ending(messages[2], ids[2], *UNSURE)])
 
@@ -582,6 +582,7 @@ async def test_recent_has_every_attempt_of_a_day_and_counts_each_at_its_finish_o
     unfinished = rows[-1]
     assert (None, pytest.approx(unfinished.began_at + 60.0, abs=1.0)) == (unfinished.outcome, unfinished.counts_at)
     assert unfinished[:4] == ("a@acme.example", "acme.example", "acme", "relay")
+    assert {row.campaign for row in rows} == {"spring", ""}
     assert all(row.counts_at == pytest.approx(now, abs=30.0) for row in rows[:-1])
     assert await store.recent(now + 100_000) == []
 

@@ -88,6 +88,8 @@ class World:
 
     async def run(self) -> None:
         self.tables.put_fleet(self.scenario.clients, self.scenario.domains, self.scenario.addresses)
+        for campaign in self.scenario.campaigns:
+            self.tables.put_campaign(campaign)
         async with asyncio.TaskGroup() as group:
             self._group = group
             for node in range(self.scenario.nodes):
