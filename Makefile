@@ -17,7 +17,7 @@ define venv
 	"$$python" .ci/make_venv.py $(1)
 endef
 
-.PHONY: help setup setup-test demo run test test-system lint sim chaos lock clean
+.PHONY: help setup setup-test demo run test test-system bench lint sim chaos lock clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ lint: setup-test ## ruff, mypy --strict, the layers
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: setup-test ## Measure: a table beside its targets (BENCH=full takes longer; BENCH_JSON=file writes it there, too)
+	$(BIN)/python -m bench --scale $(or $(BENCH),short) $(if $(BENCH_JSON),--json $(BENCH_JSON))
 
 sim: setup-test ## The engine in virtual time, 200 seeds of trouble
 	$(BIN)/python -m tests.sim --seeds 200
