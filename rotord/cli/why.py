@@ -219,7 +219,8 @@ async def _rebuild(session: Session, *, client: str = "", email: str = "") -> tu
         # A day of a big client is a million attempts: they are not read where nothing counts them.
         rows = await ledger.recent_of(conn, now, client) if capped or email or is_limited(pool, client) else []
         restore(pool, rows, await ledger.requests_of_others(conn, now, client, capped) if capped else [])
-    month = await ledger.month_use(conn, now)
+    is_monthly = any(gate.month is not None for gate in pool.providers.values())
+    month = await ledger.month_use(conn, now) if is_monthly else {}
     news: dict[str, ProviderNews] = {}
     for report in await explain.providers(conn):
         gate = pool.providers.get(report["provider"])

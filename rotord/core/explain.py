@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from rotord.core.breaker import Breaker
 from rotord.core.limits import DAY, HOUR
 from rotord.core.model import Health, Kind, Status
+from rotord.core.past import past_of
 from rotord.core.pool import Fail, Lane, Move, Open, SenderPool
 from rotord.core.senders import Gate, Wait, resting_until
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from rotord.core.limits import RollingCap
     from rotord.core.model import Address, Campaign, Client, Domain
-    from rotord.core.pool import LedgerRow
+    from rotord.core.past import LedgerRow
     from rotord.core.routing import ProviderGate
     from rotord.core.senders import AddressState, DomainState, Pace
 
@@ -89,7 +90,7 @@ def restore(pool: SenderPool, rows: Iterable[LedgerRow], of_others: Iterable[tup
             finished.append(row)
         else:
             _hold(pool, row)
-    pool.restore(finished)
+    pool.restore(past_of(finished))
     for gate in pool.providers.values():
         gate.breaker = Breaker()  # one client's answers are a part of what it goes by: what the leader says of it stands
 

@@ -13,11 +13,16 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
+from collections import Counter
 from datetime import UTC, datetime
+from itertools import chain
 from math import ceil, floor, inf
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rotord.core.model import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 HOUR = 3600.0
 DAY = 86400.0
@@ -101,7 +106,7 @@ class RollingCap:
     def restore(self, at: float, count: int = 1) -> None:
         """Count `count` messages finished at `at` (also in the future: the deadline of an attempt that a crash cut off)."""
         if self._coarse:
-            at = ceil(at / COARSE_S) * COARSE_S
+            at = -(-at // COARSE_S) * COARSE_S
         times = self._times
         if not times or at > times[-1]:
             times.append(at)
@@ -113,6 +118,27 @@ class RollingCap:
             return
         self.used_hour += count
         self.used_day += count
+
+    def restore_all(self, times: Sequence[Sequence[float]], cells: Sequence[Sequence[float]]) -> None:
+        """`restore` many, in any order: lists of times, and the same lists as `in_cells` rounds them (for whoever shares them)."""
+        if self._coarse:
+            counts = Counter(chain.from_iterable(cells))
+            ordered = sorted(counts)
+            self._extend(ordered, [counts[at] for at in ordered])
+        else:
+            ordered = sorted(chain.from_iterable(times))
+            self._extend(ordered, [1] * len(ordered))
+
+    def _extend(self, times: Sequence[float], counts: Sequence[int]) -> None:
+        if self._times:  # what was sent elsewhere before
+            for at, count in zip(times, counts, strict=True):
+                self.restore(at, count)
+            return
+        self._times.extend(times)
+        self._counts.extend(counts)
+        total = sum(counts)
+        self.used_hour += total
+        self.used_day += total
 
     def _insert(self, at: float, count: int) -> None:
         index = bisect_right(self._times, at)
@@ -187,6 +213,11 @@ class RollingCap:
             del counts[:head]
             self._hour_head -= head
             self._day_head = 0
+
+
+def in_cells(times: Iterable[float]) -> list[float]:
+    """Round up, as a cap with many places does."""
+    return [-(-at // COARSE_S) * COARSE_S for at in times]
 
 
 # A step of time small enough to cost nothing and coarse enough that sums of it are exact at 2e9 seconds since 1970.

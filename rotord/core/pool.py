@@ -15,18 +15,23 @@ from typing import TYPE_CHECKING, NamedTuple
 from rotord.core.client_gates import ClientGates
 from rotord.core.limits import RollingCap
 from rotord.core.model import Outcome
+from rotord.core.past import ByWhom, Level
 from rotord.core.pins import Fail, Lane, Move, Open, ask
 from rotord.core.routing import ProviderGate, Route
 from rotord.core.senders import AddressState, ClientState, DomainState, Gate, Place, Wait, known_after
 from rotord.core.turns import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping
 
     from rotord.core.model import Address, Blame, Campaign, Client, Domain, ProviderLimits
+    from rotord.core.past import Past, Times
 
-__all__ = ["Assignment", "Fail", "Lane", "LedgerRow", "Move", "Open", "SenderPool"]
+__all__ = ["Assignment", "Fail", "Lane", "Move", "Open", "SenderPool"]
 
+# Addresses restored between two pauses: some milliseconds.
+PAUSE_EVERY = 200
+_STATE_OF = {Level.ADDRESS: AddressState, Level.DOMAIN: DomainState, Level.CLIENT: ClientState}
 _PROVES_NOT_ACCEPTED = frozenset(outcome for outcome in Outcome if outcome.proves_not_accepted)
 
 
@@ -44,23 +49,6 @@ class Assignment(NamedTuple):
     def email(self) -> str:
         """The sender address."""
         return self.address.value.email
-
-
-class LedgerRow(NamedTuple):
-    """An attempt of the last 24 h as the ledger tells it; `counts_at` = its finish, at the latest (or if cut off) its deadline.
-
-    `blame` is None too for what its daemon cut itself.
-    """
-
-    address: str
-    domain: str
-    client: str
-    provider: str
-    began_at: float
-    counts_at: float
-    outcome: Outcome | None
-    blame: Blame | None = None
-    campaign: str = ""
 
 
 class SenderPool:
@@ -221,38 +209,60 @@ class SenderPool:
 
     # -- the past ----------------------------------------------------------------------------------------------------------------
 
-    def restore(self, rows: Iterable[LedgerRow]) -> None:
-        """Count what the ledger holds, in the order of `counts_at`. Call it once, after the fleet and before the first `choose`."""
-        self._apply_changes()
-        for row in rows:
-            gate = self.providers.get(row.provider)
-            address = self.addresses.get(row.address)
-            if gate is not None:
-                gate.cap.restore(row.counts_at)
-                if row.outcome is not None:
-                    gate.breaker.ended(row.outcome, row.blame, row.began_at, row.counts_at, row.client)
-            if address is not None:
-                # A refused one had its turn, too.
-                _charge(address)
-                if gate is not None:
-                    address.domain.route.charge(gate)
-            if row.outcome not in _PROVES_NOT_ACCEPTED:
-                self._count(row, address)
+    def restore(self, past: Past) -> None:
+        """Count what was sent before. Call it once, after the fleet and before the first `choose`."""
+        for _ in self.restoring(past):
+            pass
 
-    def _count(self, row: LedgerRow, address: AddressState | None) -> None:
-        if row.campaign:
-            self.gates.count(row.client, row.campaign).restore(row.counts_at)
-        for of, name, state in (
-            (AddressState, row.address, address),
-            (DomainState, row.domain, self.domains.get(row.domain)),
-            (ClientState, row.client, self.clients.get(row.client)),
-        ):
-            if state is None:
-                self._past.setdefault((of, name), RollingCap()).restore(row.counts_at)
-                continue
-            state.cap.restore(row.counts_at)
-            if state.pace is not None:
-                state.pace.take(row.began_at)
+    def restoring(self, past: Past) -> Iterator[None]:
+        """Do as `restore`, and pause now and then: a day of a big fleet takes seconds, and the lease must be renewed meanwhile."""
+        self._apply_changes()
+        by_whom = ByWhom()
+        for number, use in enumerate(past.uses):
+            by_whom.add(use)
+            if use.address in self.addresses:
+                # A refused one had its turn, too.
+                _charge(self.addresses[use.address], len(use.used) + len(use.given_back))
+            if number % PAUSE_EVERY == 0:
+                yield
+        for number, ((level, name), times) in enumerate(by_whom.times.items()):
+            self._restore(level, name, times)
+            if number % PAUSE_EVERY == 0 or level is not Level.ADDRESS:
+                yield
+        for row in past.answers:
+            gate, address = self.providers.get(row.provider), self.addresses.get(row.address)
+            if gate is not None and row.outcome is not None:
+                gate.breaker.ended(row.outcome, row.blame, row.began_at, row.counts_at, row.client)
+            if gate is not None and address is not None:
+                address.domain.route.charge(gate)
+
+    def _restore(self, level: Level, name: str, times: Times) -> None:
+        cap = self._cap_of(level, name)
+        if cap is not None:
+            cap.restore_all(times.exact, times.cells)
+        state = self._states(level).get(name)
+        if state is not None and state.pace is not None:
+            state.pace.restore(times.began_at)
+
+    def _cap_of(self, level: Level, name: str) -> RollingCap | None:
+        if level is Level.PROVIDER:
+            return self.providers[name].cap if name in self.providers else None
+        if level is Level.CAMPAIGN:
+            client, _, campaign = name.partition("/")
+            return self.gates.count(client, campaign)
+        state = self._states(level).get(name)
+        return self._past.setdefault((_STATE_OF[level], name), RollingCap()) if state is None else state.cap
+
+    def _states(self, level: Level) -> Mapping[str, AddressState | DomainState | ClientState]:
+        match level:
+            case Level.ADDRESS:
+                return self.addresses
+            case Level.DOMAIN:
+                return self.domains
+            case Level.CLIENT:
+                return self.clients
+            case Level.PROVIDER | Level.CAMPAIGN:
+                return {}
 
     # -- decisions ---------------------------------------------------------------------------------------------------------------
 
@@ -386,13 +396,13 @@ def _reserve(address: AddressState, gate: ProviderGate, now: float, campaign: Ro
     return Assignment(client, domain, address, gate, now, campaign)
 
 
-def _charge(address: AddressState) -> None:
+def _charge(address: AddressState, turns: int = 1) -> None:
     """Let an address and its domain pay for a turn, whether rotation gave it or a pin did."""
     for place, member in address.members:
-        member.pass_ += member.stride
+        member.pass_ += turns * member.stride
         for of_domain in (place.fresh, place.late):
             if of_domain is not None:
-                of_domain.pass_ += of_domain.stride
+                of_domain.pass_ += turns * of_domain.stride
 
 
 def _reach(client: Client) -> tuple[object, ...]:

@@ -6,6 +6,7 @@ again (is it active, until when does it rest, what does it weigh) is worked out 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from enum import StrEnum
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple, assert_never
@@ -17,6 +18,8 @@ from rotord.core.rotation import Member, StrideRing
 from rotord.core.window import ALWAYS, WindowClock, parse_window
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rotord.core.limits import RollingCap
     from rotord.core.model import Address, Client, Domain
     from rotord.core.routing import Route
@@ -94,6 +97,13 @@ class Pace:
             self._sent += 1
         self._last_at = at if self._last_at is None else max(at, self._last_at)
         self._next_at = None
+
+    def restore(self, times: Iterable[float]) -> None:
+        """`take` many, in any order."""
+        ordered = sorted(times)
+        for at in ordered[-1:]:
+            self.take(at)
+            self._sent += max(0, len(ordered) - bisect_left(ordered, self._since) - 1)
 
     def give_back(self) -> None:
         """A message counted today was proven not accepted."""

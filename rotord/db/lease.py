@@ -63,3 +63,27 @@ async def resign(db: Executor, term: Term) -> None:
     """Give the lease up and wake who waits for it."""
     await db.execute(RESIGN, term.holder, term.epoch)
     await db.execute("SELECT pg_notify('rotord_lease', '')")
+
+
+# Two statements: the first may read long after an upgrade, and a renewal must not wait for it.
+FIRST_UNFINISHED = """
+SELECT a.id
+  FROM rotord.attempts a
+ WHERE a.id >= (SELECT swept_id FROM rotord.lease WHERE name = 'main') AND a.id < $1 AND a.outcome IS NULL
+ ORDER BY a.id
+ LIMIT 1
+"""
+SWEPT = """
+UPDATE rotord.lease
+   SET swept_id = $1
+ WHERE name = 'main' AND swept_id < $1
+"""
+
+
+async def sweep(db: Executor, below: int, timeout_s: float) -> None:
+    """Note that no attempt below this id is unfinished, or below the first that is: so that a start does not read the whole term before it.
+
+    Nothing begins with such an id any more.
+    """
+    unfinished: int | None = await db.fetchval(FIRST_UNFINISHED, below, timeout=timeout_s)
+    await db.execute(SWEPT, below if unfinished is None else unfinished)

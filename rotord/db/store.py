@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rotord.core.limits import MonthUse
     from rotord.core.lookups import Found, Sought, Timetable
-    from rotord.core.pool import LedgerRow
+    from rotord.core.past import Past
     from rotord.core.records import (
         Begin,
         Candidate,
@@ -68,9 +68,10 @@ class PostgresStore:
         """See db.senders."""
         return await senders.changes(self._pool, mark)
 
-    async def recent(self, now: float) -> list[LedgerRow]:
+    async def past(self, now: float) -> Past:
         """See db.ledger."""
-        return await ledger.recent(self._pool, now, LONG_S)
+        async with self._pool.acquire() as connection:
+            return await ledger.past(connection, now, LONG_S)
 
     async def month_use(self, now: float) -> dict[str, MonthUse]:
         """See db.ledger."""
@@ -146,8 +147,12 @@ class PostgresStore:
             pass
 
     async def tidy(self, now: float) -> None:
-        """Count finished days, forget changes of the fleet that everybody has seen, call back what is queued in cancelled campaigns."""
+        """Count finished days, forget changes of the fleet that everybody has seen, call back what is queued in cancelled campaigns.
+
+        And note what a start need not read.
+        """
         for day in await ledger.days_to_roll_up(self._pool, now):
             await ledger.roll_up(self._pool, day, LONG_S)
         await senders.forget_changes(self._pool)
         await campaigns.sweep(self._pool)
+        await lease.sweep(self._pool, ledger.over_by(now), LONG_S)

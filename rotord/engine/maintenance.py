@@ -15,7 +15,7 @@ from rotord.engine.retry import until_done
 from rotord.engine.waiting import wait
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from rotord.core.pool import SenderPool
     from rotord.engine.dispatcher import Dispatcher, EngineConfig
@@ -29,6 +29,8 @@ TIDY_S = 60.0
 ROLL_UP_S = 10.0
 # What has not changed is published this often all the same: `updated_at` is how a reader tells a quiet leader from a dead one.
 PUBLISH_AT_LEAST_S = 10.0
+# Addresses between two pauses: some milliseconds.
+PAUSE_EVERY = 500
 
 
 class Maintenance:
@@ -139,6 +141,13 @@ class Maintenance:
 
 def apply_fleet(pool: SenderPool, fleet: Fleet) -> bool:
     """Bring a change into the pool; False when there was none. An address or domain whose owner is gone is left out."""
+    for _ in applying(pool, fleet):
+        pass
+    return fleet != Fleet(fleet.mark)
+
+
+def applying(pool: SenderPool, fleet: Fleet) -> Iterator[None]:
+    """Do as `apply_fleet`, and pause now and then: a big fleet takes a second, and the lease must be renewed meanwhile."""
     for email in fleet.gone_addresses:
         pool.remove_address(email)
     for name in fleet.gone_domains:
@@ -150,11 +159,12 @@ def apply_fleet(pool: SenderPool, fleet: Fleet) -> bool:
     for domain in fleet.domains:
         if domain.client in pool.clients:
             pool.put_domain(domain)
-    for address in fleet.addresses:
+    for number, address in enumerate(fleet.addresses, 1):
         if address.domain in pool.domains:
             pool.put_address(address)
+        if number % PAUSE_EVERY == 0:
+            yield
     _apply_words(pool, fleet)
-    return fleet != Fleet(fleet.mark)
 
 
 def _apply_words(pool: SenderPool, fleet: Fleet) -> None:

@@ -22,7 +22,7 @@ from rotord.engine.flights import Flights, Observer, unobserved
 from rotord.engine.heap import long_lived
 from rotord.engine.launch import TermParts
 from rotord.engine.limbo import Limbo
-from rotord.engine.maintenance import Maintenance, apply_fleet
+from rotord.engine.maintenance import Maintenance, applying
 from rotord.engine.reconciler import Reconciler
 from rotord.engine.recorder import Recorder
 from rotord.engine.recovery import settle_by_journal
@@ -129,15 +129,20 @@ class Terms:
         cut = await until_done(lambda: store.recover(term), "recover")
         if self._journal is not None:
             self._journal.open(term.holder, term.epoch)
-        fleet = await until_done(store.fleet, "fleet")
+        async with asyncio.TaskGroup() as reads:  # PostgreSQL groups the one while we read the other
+            of_fleet = reads.create_task(until_done(store.fleet, "fleet"), name="fleet")
+            of_past = reads.create_task(until_done(lambda: store.past(clock.now()), "ledger"), name="ledger")
+        fleet, past = of_fleet.result(), of_past.result()
         pool = SenderPool(self._config.limits, self._config.thread_wait_s)
         flights = Flights(pool, recorder, clock, self._config.retry, lease.trusted, self._journal)
         flights.observe = self._config.observe
         parts = TermParts(store, term, pool, flights, clock, Limbo(store, pool, flights, clock))
-        apply_fleet(pool, fleet)
-        rows = await until_done(lambda: store.recent(clock.now()), "ledger")
-        pool.restore(rows)
-        month = await until_done(lambda: store.month_use(clock.now()), "month")
+        for _ in applying(pool, fleet):
+            await asyncio.sleep(0)
+        for _ in pool.restoring(past):
+            await asyncio.sleep(0)
+        is_monthly = any(gate.month is not None for gate in pool.providers.values())
+        month = await until_done(lambda: store.month_use(clock.now()), "month") if is_monthly else {}
         for name, gate in pool.providers.items():
             if gate.month is not None:
                 gate.month.restore(clock.now(), month.get(name, MonthUse()))
@@ -147,7 +152,7 @@ class Terms:
             "term_began",
             epoch=term.epoch,
             addresses=len(pool.addresses),
-            attempts_of_24_h=len(rows),
+            attempts_of_24_h=past.attempts,
             settled_by_journal=known,
             made_uncertain=cut,
         )

@@ -7,7 +7,8 @@ import pytest
 from rotord.core.explain import ProviderNews, explain, explain_address, is_limited, restore
 from rotord.core.limits import HOUR
 from rotord.core.model import Address, Campaign, Client, Domain, Health, Kind, Outcome, ProviderLimits, Status
-from rotord.core.pool import Lane, LedgerRow, Open, SenderPool
+from rotord.core.past import LedgerRow
+from rotord.core.pool import Lane, Open, SenderPool
 from rotord.core.senders import Gate, Wait
 
 NOW = 1_795_000_000.0

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rotord.core.limits import CARRY_S, COARSE_S, DAY, EXACT_UP_TO, HOUR, MonthBudget, MonthUse, RollingCap, SecondBucket
+from rotord.core.limits import CARRY_S, COARSE_S, DAY, EXACT_UP_TO, HOUR, MonthBudget, MonthUse, RollingCap, SecondBucket, in_cells
 from rotord.core.model import Kind
 
 AT = 1_795_000_000.0
@@ -279,6 +279,20 @@ def test_a_cap_rebuilt_from_the_ledger_in_any_order_decides_as_if_it_had_never_s
         for one in (cap, rebuilt):
             one.hold()
             one.book(now)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(0, 90_000), max_size=60), st.integers(0, 60), st.none() | st.integers(1, 9), st.none() | st.integers(1, 9000))
+def test_times_restored_at_once_count_as_one_by_one(times, first, per_hour, per_day):
+    one_by_one, at_once = RollingCap(per_hour, per_day), RollingCap(per_hour, per_day)
+    for at in times:
+        one_by_one.restore(AT + at)
+    parts = [[AT + at for at in times[:first]], [AT + at for at in times[first:]]]
+    at_once.restore_all(parts[:1], [in_cells(part) for part in parts[:1]])
+    at_once.restore_all(parts[1:], [in_cells(part) for part in parts[1:]])
+    for now in [AT, *(AT + at + 1 for at in sorted(times)), AT + 2 * DAY]:
+        assert at_once.use(now) == one_by_one.use(now)
+        assert at_once.free_at(now, ANY) == one_by_one.free_at(now, ANY)
 
 
 def test_an_attempt_that_a_crash_cut_off_counts_until_its_deadline_left_the_window():

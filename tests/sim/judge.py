@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from rotord.core.limits import MonthUse
+from rotord.core.past import past_of
 from rotord.core.pool import Open, SenderPool
 
 from .world import Result
@@ -207,7 +208,7 @@ def could_go(world: World) -> set[int]:
         pool.put_address(address)
     pool.set_paused(frozenset(tables.paused))
     pool.set_campaigns(tables.campaigns)
-    pool.restore(tables.counted_on(now))
+    pool.restore(past_of(tables.counted_on(now)))
     month = tables.month_use(now)
     for name, gate in pool.providers.items():
         gate.slots = 1

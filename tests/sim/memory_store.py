@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from rotord.core.past import past_of
 from rotord.db.connect import COMMAND_TIMEOUT_S
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from rotord.core.limits import MonthUse
     from rotord.core.lookups import Found, Sought, Timetable
-    from rotord.core.pool import LedgerRow
+    from rotord.core.past import Past
     from rotord.core.records import (
         Begin,
         Candidate,
@@ -102,8 +103,8 @@ class MemoryStore:
     async def fleet_changes(self, mark: str) -> Fleet:
         return await self._run("fleet_changes", self.tables.fleet_changes, mark)
 
-    async def recent(self, now: float) -> list[LedgerRow]:
-        return await self._run("recent", self.tables.recent, now)
+    async def past(self, now: float) -> Past:
+        return past_of(await self._run("past", self.tables.recent, now))
 
     async def month_use(self, now: float) -> dict[str, MonthUse]:
         return await self._run("month_use", self.tables.month_use, now)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rotord.core.limits import CARRY_S, MonthUse
 from rotord.core.model import Blame, Outcome
-from rotord.core.pool import LedgerRow
+from rotord.core.past import LedgerRow
 from rotord.core.records import Candidate, LaneRow, Next, Payload, Ripened, Term, Unfinished, Verdict
 from rotord.db.ledger import ID_SHIFT
 from rotord.db.queue import FencedError

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rotord.core.model import Blame, Outcome
+from rotord.core.past import past_of
 from rotord.core.pool import SenderPool
 from rotord.engine.flights import Flights
 from rotord.engine.limbo import Limbo
@@ -17,7 +18,8 @@ from .node import Plant
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rotord.core.pool import Assignment, LedgerRow
+    from rotord.core.past import Past
+    from rotord.core.pool import Assignment
     from rotord.core.records import Begin, Candidate, Term, Verdict
     from rotord.engine.launch import TermParts
     from rotord.engine.leadership import Lease
@@ -71,8 +73,9 @@ class RequeueAtRecovery(Plant):
 
 
 class ForgetfulStore(MemoryStore):
-    async def recent(self, now: float) -> list[LedgerRow]:
-        return [row for row in await super().recent(now) if row.outcome is Outcome.ACCEPTED]
+    async def past(self, now: float) -> Past:
+        await super().past(now)
+        return past_of(row for row in self.tables.recent(now) if row.outcome is Outcome.ACCEPTED)
 
 
 class RebuildFromAccepted(Plant):
@@ -83,8 +86,9 @@ class ForgetCampaigns(Plant):
     """The ledger does not say whose campaign an attempt was."""
 
     class store_type(MemoryStore):  # noqa: N801 - a class in the place of one
-        async def recent(self, now: float) -> list[LedgerRow]:
-            return [row._replace(campaign="") for row in await super().recent(now)]
+        async def past(self, now: float) -> Past:
+            past = await super().past(now)
+            return past._replace(uses=[use._replace(campaign="") for use in past.uses])
 
 
 # -- d: a message counts from its begin ------------------------------------------------------------------------------------------

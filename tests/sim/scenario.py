@@ -54,7 +54,7 @@ MOMENTS = (
     "send",
     "candidates",
     "recover",
-    "recent",
+    "past",
     "promote",
     "read_back",
     "",

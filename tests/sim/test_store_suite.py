@@ -570,21 +570,27 @@ async def test_a_lease_that_ran_out_is_not_renewed_but_won(store):
 # -- a term's beginning ----------------------------------------------------------------------------------------------------------
 
 
-async def test_recent_has_every_attempt_of_a_day_and_counts_each_at_its_finish_or_deadline(world, store, term):
+async def test_the_past_has_every_attempt_of_a_day_and_counts_each_at_its_finish_or_deadline(world, store, term):
     now = time.time()
     ids = [(int(now * 1000) << 20) + n for n in range(4)]
     messages = [await world.insert(campaign=campaign) for campaign in ("spring", None, "spring", None)]
     await store.begin(term, [wanting(message, attempt) for message, attempt in zip(messages, ids, strict=True)])
     await store.settle([ending(messages[0], ids[0], *SENT), ending(messages[1], ids[1], *REFUSED), ending(messages[2], ids[2], *UNSURE)])
 
-    rows = await store.recent(now)
+    past = await store.past(now)
+    rows = past.answers
     assert {Outcome.ACCEPTED, Outcome.REJECTED, Outcome.UNCERTAIN, None} == {row.outcome for row in rows}
     unfinished = rows[-1]
     assert (None, pytest.approx(unfinished.began_at + 60.0, abs=1.0)) == (unfinished.outcome, unfinished.counts_at)
     assert unfinished[:4] == ("a@acme.example", "acme.example", "acme", "relay")
-    assert {row.campaign for row in rows} == {"spring", ""}
     assert all(row.counts_at == pytest.approx(now, abs=30.0) for row in rows[:-1])
-    assert await store.recent(now + 100_000) == []
+    assert past.attempts == len(rows)
+    plain, spring = sorted(past.uses, key=lambda use: use.campaign)
+    assert plain[:4] == spring[:4] == ("a@acme.example", "acme.example", "acme", "relay")
+    assert (list(plain.used), spring.campaign) == ([unfinished.counts_at], "spring")
+    assert list(plain.given_back) == [row.counts_at for row in rows if row.outcome is Outcome.REJECTED]
+    assert sorted(spring.used) == [row.counts_at for row in rows if row.outcome in {Outcome.ACCEPTED, Outcome.UNCERTAIN}]
+    assert await store.past(now + 100_000) == ([], [])
 
 
 async def test_a_month_counts_every_request_also_those_of_a_finished_day_that_nobody_rolled_up(world, store, term):
