@@ -13,14 +13,13 @@ import argparse
 import asyncio
 import json
 import statistics
-import sys
 import tempfile
-import time
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import fill
+from bench.place import told
 from bench.statements import Explaining, Line
 from rotord.db import queue, settle
 from rotord.db.connect import open_connection
@@ -87,17 +86,13 @@ async def held_open(url: str) -> AsyncIterator[None]:
         await other.close()
 
 
-def say(words: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')}  {words}", file=sys.stderr, flush=True)
-
-
 async def of_backlogs(url: str, backlogs: list[int], held: int) -> dict[str, Any]:
     """One database that grows; at its largest a snapshot is held open while `held` messages are sent."""
     result = {}
     db = await fresh(url)
     there = 0
     for size in backlogs:
-        say(f"a backlog of {size:,}")
+        told(f"a backlog of {size:,}")
         async with fill.Loader(db) as loader:
             await loader.backlog(there + 1, size)
         there = size
@@ -105,7 +100,7 @@ async def of_backlogs(url: str, backlogs: list[int], held: int) -> dict[str, Any
         line = await line_of(db)
         result[f"backlog {size:,}"] = await measure(line)
     if held:
-        say(f"a snapshot held open over {held:,} messages")
+        told(f"a snapshot held open over {held:,} messages")
         async with held_open(url):
             sent = 0
             while sent < held:
@@ -117,7 +112,7 @@ async def of_backlogs(url: str, backlogs: list[int], held: int) -> dict[str, Any
 
 async def of_history(url: str, backlog: int, history: int) -> dict[str, Any]:
     db = await fresh(url)
-    say(f"a history of {history:,}")
+    told(f"a history of {history:,}")
     async with fill.Loader(db) as loader:
         await loader.history(1, history, "1 hour", 6.0)
         await loader.backlog(history + 1, history + backlog)

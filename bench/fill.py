@@ -16,6 +16,7 @@ LONG_S = 3600.0
 CLIENTS = 12
 # One statement writes this many rows, so that no session keeps millions of tuples in memory.
 STEP = 500_000
+ADDRESSES_A_DOMAIN, ADDRESSES_A_CLIENT = 25, 200
 
 FLEET = """
 INSERT INTO rotord.clients (slug, per_hour) SELECT 'client-' || i, NULL FROM generate_series(0, $1::int - 1) AS i
@@ -59,16 +60,42 @@ WITH row AS MATERIALIZED (
     FROM row
 ), attempt AS (
   INSERT INTO rotord.attempts (id, outbox_id, number, epoch, address, domain, client, provider, began_at, deadline_at, finished_at,
-                               outcome, code, reply, provider_message_id)
+                               outcome, code, reply, provider_message_id, campaign)
   SELECT ((extract(epoch FROM at) * 1000)::bigint << 20) + i % 1000000, i, 1, 1, 'a' || i % 25 || '@d.' || client || '.example',
          'd.' || client || '.example', client, 'relay', at, at + interval '90 s', at + interval '1 s', 'accepted', '250',
-         '2.0.0 Ok: queued as 4bXyZ1234', 'p' || i
+         '2.0.0 Ok: queued as 4bXyZ1234', 'p' || i, ''
     FROM row
 )
 INSERT INTO rotord.message_state (id, client, status, sender, provider, provider_message_id, message_id, attempts, sent_at, settled_at)
 SELECT i, client, 'sent', 'a' || i % 25 || '@d.' || client || '.example', 'relay', 'p' || i, '<' || i || '@d.' || client || '.example>', 1,
        at + interval '1 s', at + interval '1 s'
   FROM row
+"""
+# $1 addresses; 20 an hour each, as the fleet file's example has it.
+CLIENTS_OF = """
+INSERT INTO rotord.clients (slug) SELECT 'client-' || i FROM generate_series(0, greatest($1::int / 200, 1) - 1) AS i
+"""
+DOMAINS_OF = """
+INSERT INTO rotord.domains (name, client, providers)
+SELECT 'd' || i || '.example', 'client-' || i % greatest($1::int / 200, 1), '{relay}' FROM generate_series(0, $1::int / 25 - 1) AS i
+"""
+ADDRESSES_OF = """
+INSERT INTO rotord.addresses (email, domain, per_hour)
+SELECT 'a' || i || '@d' || i % ($1::int / 25) || '.example', 'd' || i % ($1::int / 25) || '.example', 20
+  FROM generate_series(0, $1::int - 1) AS i
+"""
+# A day of the ledger: every address in turn, evenly over 24 hours until a minute ago; one in 50 was refused for now, one in 500 for good.
+DAY = """
+INSERT INTO rotord.attempts (id, outbox_id, number, epoch, address, domain, client, provider, began_at, deadline_at, finished_at,
+                             outcome, blame, code, reply, provider_message_id, campaign)
+SELECT ((extract(epoch FROM at) * 1000)::bigint << 20) + i % 1000000, i, 1, 1, 'a' || n || '@' || domain, domain,
+       'client-' || n % $3::int % greatest($4::int / 200, 1), 'relay', at, at + interval '90 s', at + interval '50 ms',
+       CASE WHEN i % 500 = 7 THEN 'rejected' WHEN i % 50 = 3 THEN 'deferred' ELSE 'accepted' END,
+       CASE WHEN i % 500 = 7 OR i % 50 = 3 THEN 'recipient' END, '250', '2.0.0 Ok: queued as 4bXyZ1234', '4bXyZ1234', ''
+  FROM generate_series($1::bigint, $2::bigint) AS i
+ CROSS JOIN LATERAL (
+   SELECT i % $4::int AS n, now() - interval '1 minute' - make_interval(secs => ($5::bigint - i) * 86340.0 / $5) AS at) AS t
+ CROSS JOIN LATERAL (SELECT 'd' || n % $3::int || '.example' AS domain) AS whose
 """
 
 _RULES = """
@@ -134,6 +161,17 @@ class Loader:
         for start in range(first, last + 1, STEP):
             end = min(start + STEP - 1, last)
             await self._db.execute(BACKLOG, start, end, CLIENTS, now, last, timeout=LONG_S)
+
+    async def fleet(self, size: int) -> None:
+        """So many addresses, past the triggers that tell a running daemon."""
+        for statement in (CLIENTS_OF, DOMAINS_OF, ADDRESSES_OF):
+            await self._db.execute(statement, size, timeout=LONG_S)
+
+    async def day(self, size: int, attempts: int) -> None:
+        """The last 24 hours of a fleet of `size`."""
+        for start in range(1, attempts + 1, STEP):
+            end = min(start + STEP - 1, attempts)
+            await self._db.execute(DAY, start, end, size // ADDRESSES_A_DOMAIN, size, attempts, timeout=LONG_S)
 
     async def history(self, first: int, last: int, ago: str, gap_s: float) -> None:
         """Sent messages with these ids, `gap_s` apart, the last one `ago`."""
