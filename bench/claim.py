@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import fill
-from bench.place import told
+from bench.running import told
 from bench.statements import Explaining, Line
 from rotord.db import queue, settle
 from rotord.db.connect import open_connection

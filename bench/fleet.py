@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import decisions, fill
-from bench.place import Daemon, relay, told
+from bench.running import Daemon, relay, told
 from rotord.db.connect import open_connection
 from rotord.db.migrate import migrate
 from rotord.embedded import EmbeddedPostgres
