@@ -49,6 +49,8 @@ CREATE TABLE rotord.clients (
   sending_window        text,
   pacing                text NOT NULL DEFAULT 'none',
   status                text NOT NULL DEFAULT 'active',
+  unsubscribe_host      text,                                  -- its bulk mail's unsubscribe links: https://<host>/u/...
+  forward_replies_to    text,                                  -- where persons' replies go; a domain's and an address's own go before it
   CONSTRAINT clients_slug_is_a_slug CHECK (slug ~ '^[a-z0-9-]{1,63}$'),
   CONSTRAINT clients_name_is_a_line_of_200 CHECK (rotord.is_line(name, 200)),
   CONSTRAINT clients_per_hour_is_not_negative CHECK (per_hour >= 0),
@@ -61,7 +63,10 @@ CREATE TABLE rotord.clients (
     'day', '(mon|tue|wed|thu|fri|sat|sun|daily)'),
     'time', '([01]?[0-9]|2[0-4]):[0-5][0-9]')),
   CONSTRAINT clients_pacing_is_even_or_none CHECK (pacing IN ('even', 'none')),
-  CONSTRAINT clients_status_is_active_paused_or_disabled CHECK (status IN ('active', 'paused', 'disabled'))
+  CONSTRAINT clients_status_is_active_paused_or_disabled CHECK (status IN ('active', 'paused', 'disabled')),
+  CONSTRAINT clients_unsubscribe_host_is_a_lower_case_host_name CHECK (length(unsubscribe_host) <= 253
+    AND unsubscribe_host ~ '^[a-z0-9]([a-z0-9-]*[a-z0-9])?([.][a-z0-9]([a-z0-9-]*[a-z0-9])?)+$'),
+  CONSTRAINT clients_forward_replies_to_is_one_address CHECK (rotord.is_address(forward_replies_to))
 );
 
 CREATE TABLE rotord.domains (
@@ -78,6 +83,7 @@ CREATE TABLE rotord.domains (
   health_reason     text,
   health_since      timestamptz,
   health_until      timestamptz,
+  forward_replies_to text,
   CONSTRAINT domains_name_is_a_lower_case_domain CHECK (length(name) <= 253 AND name ~ '^[a-z0-9_-]+([.][a-z0-9_-]+)*$'),
   CONSTRAINT domains_stream_is_a_slug CHECK (stream ~ '^[a-z0-9-]{1,63}$'),
   CONSTRAINT domains_providers_are_names CHECK (providers::text ~ '^[{]([a-z0-9_]+(,[a-z0-9_]+)*)?[}]$'),
@@ -85,7 +91,8 @@ CREATE TABLE rotord.domains (
   CONSTRAINT domains_per_day_is_not_negative CHECK (per_day >= 0),
   CONSTRAINT domains_warmup_is_a_name CHECK (warmup ~ '^[a-z0-9_-]{1,63}$'),
   CONSTRAINT domains_status_is_active_paused_or_disabled CHECK (status IN ('active', 'paused', 'disabled')),
-  CONSTRAINT domains_health_is_known CHECK (health IN ('healthy', 'suspicious', 'cooling', 'probation', 'disabled'))
+  CONSTRAINT domains_health_is_known CHECK (health IN ('healthy', 'suspicious', 'cooling', 'probation', 'disabled')),
+  CONSTRAINT domains_forward_replies_to_is_one_address CHECK (rotord.is_address(forward_replies_to))
 );
 CREATE INDEX domains_client ON rotord.domains (client, stream);
 
@@ -102,6 +109,7 @@ CREATE TABLE rotord.addresses (
   health_until  timestamptz,
   used_day      integer NOT NULL DEFAULT 0,
   used_day_at   timestamptz,
+  forward_replies_to text,
   CONSTRAINT addresses_email_is_one_address CHECK (rotord.is_address(email)),
   CONSTRAINT addresses_email_is_lower_case CHECK (email = rotord.lower_case(email)),
   CONSTRAINT addresses_domain_is_the_part_after_the_at CHECK (domain = split_part(email, '@', 2)),
@@ -110,7 +118,8 @@ CREATE TABLE rotord.addresses (
   CONSTRAINT addresses_per_day_is_not_negative CHECK (per_day >= 0),
   CONSTRAINT addresses_used_day_is_not_negative CHECK (used_day >= 0),
   CONSTRAINT addresses_status_is_active_paused_or_disabled CHECK (status IN ('active', 'paused', 'disabled')),
-  CONSTRAINT addresses_health_is_known CHECK (health IN ('healthy', 'suspicious', 'cooling', 'probation', 'disabled'))
+  CONSTRAINT addresses_health_is_known CHECK (health IN ('healthy', 'suspicious', 'cooling', 'probation', 'disabled')),
+  CONSTRAINT addresses_forward_replies_to_is_one_address CHECK (rotord.is_address(forward_replies_to))
 );
 CREATE INDEX addresses_domain ON rotord.addresses (domain);
 
@@ -825,4 +834,4 @@ ALTER TABLE rotord.daily_stats ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON rotord.daily_stats FOR SELECT TO rotord_app USING (client = ANY (ARRAY(SELECT m.client FROM rotord.app_clients AS m)));
 
 -- The versions this file contains; one line for each file of rotord/migrations/.
-INSERT INTO rotord.schema_version (version, breaking) VALUES (1, false), (2, false), (3, false), (4, false), (5, false);
+INSERT INTO rotord.schema_version (version, breaking) VALUES (1, false), (2, false), (3, false), (4, false), (5, false), (6, false);

@@ -305,8 +305,13 @@ def build_preparation(settings: Settings, key: bytes) -> Preparation:
             raise StartError(f"dkim.{name}: {error}") from error
     base, by_mail = settings.http.public_url.rstrip("/"), settings.http.unsubscribe_mailto
     link_key = rehearsal_key(key) if settings.engine.redirect_all_to else key
+
+    def unsubscribe_url(outbox_id: int, host: str) -> str:
+        place = f"https://{host}" if host else base
+        return f"{place}/u/{token(link_key, outbox_id)}" if place else ""
+
     return Preparation(
-        unsubscribe_url=(lambda outbox_id: f"{base}/u/{token(link_key, outbox_id)}") if base else (lambda _: ""),
+        unsubscribe_url=unsubscribe_url,
         unsubscribe_mailto=(lambda outbox_id: mailto(by_mail, token(link_key, outbox_id))) if by_mail else (lambda _: ""),
         signers=signers,
         redirect_to=settings.engine.redirect_all_to,

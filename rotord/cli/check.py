@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from rotord.cli.arguments import add_json
 from rotord.cli.check_alerts import check_alerts
 from rotord.cli.check_fleet import check_clients, check_dns, check_domains
+from rotord.cli.check_hosts import check_hosts
 from rotord.cli.check_look_ups import check_look_ups
 from rotord.cli.check_providers import check_accounts, check_providers, writable
 from rotord.cli.check_report import Report
@@ -40,7 +41,7 @@ FAR_MS: Final = 50.0
 def register(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     """Add `check`."""
     parser = subparsers.add_parser("check", help="configuration, database, providers, each domain's SPF/DKIM/DMARC; exit 1 if one fails")
-    parser.add_argument("--no-dns", action="store_true", help="ask no DNS")
+    parser.add_argument("--no-dns", action="store_true", help="ask no DNS, and no unsubscribe host of a client")
     parser.add_argument("--resolver", type=_server, metavar="ADDRESS:PORT", help="ask this DNS server; default: the system's")
     add_json(parser)
     parser.set_defaults(handler=_check)
@@ -136,6 +137,8 @@ async def _check_database(report: Report, session: Session, arguments: Namespace
     check_domains(report, domains, session.settings.providers)
     await check_accounts(report, session.settings, domains)
     await check_look_ups(report, session.settings, domains)
+    if not arguments.no_dns:
+        await check_hosts(report, clients)
     if not arguments.no_dns and domains:
         try:
             await check_dns(report, domains, Resolver(arguments.resolver), signers)

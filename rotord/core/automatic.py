@@ -14,6 +14,8 @@ from rotord.core import notices, received
 if TYPE_CHECKING:
     from rotord.core.received import Part
 
+#: what X-Loop says of a reply that we passed on ourselves
+PASSED_ON: Final = "rotord"
 _AUTOMATIC_HEADERS: Final = (
     *("x-autoreply", "x-autorespond", "x-autoresponse", "x-autoresponder", "x-auto-reply", "x-auto-reply-from", "x-autoreply-from"),
     *(
@@ -110,6 +112,7 @@ def is_automatic(mail: Part, envelope_sender: str | None = None) -> bool:
         or "<>" in paths
         or bool(precedences & _AUTOMATIC_PRECEDENCES)
         or any(mail.has(name) for name in _AUTOMATIC_HEADERS)
+        or PASSED_ON in mail.all("x-loop")
         or _suppresses_answers(mail)
         or bool(_RECEIPTS.search(mail.header("content-type")))
         or bool(_SUBJECT.search(mail.header("subject")) or _INSIDE_SUBJECT.search(mail.header("subject")))

@@ -6,7 +6,7 @@ Events come late, twice and in any order. So an event carries a natural key by w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
 from typing import Final, NamedTuple
@@ -61,6 +61,7 @@ class Event:
     provider_message_id: str = ""
     suppresses: Reason | None = None
     outbox_id: int | None = None  # where it is proven, as by the token of an unsubscribe link
+    mail: bytes = field(default=b"", compare=False, repr=False)  # of a reply: all of it, as it came
     rehearsed: bool = False  # it is about the tester whom a rehearsal's message reached, not about its recipient
 
 

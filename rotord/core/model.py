@@ -89,6 +89,7 @@ class Client:
     sending_window: str | None = None
     pacing: Pacing = Pacing.NONE
     status: Status = Status.ACTIVE
+    unsubscribe_host: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,8 @@ def _without(text: str, *elements: str) -> str:
         kept, at, lower = [], 0, text.lower()
         while (start := lower.find(f"<{element}", at)) >= 0 and (stop := lower.find(f"</{element}", start)) >= 0:
             kept.append(text[at:start])
-            at = stop + len(element) + 2
+            end = lower.find(">", stop)
+            at = len(text) if end < 0 else end + 1
         text = "".join((*kept, text[at:]))
     return text
 

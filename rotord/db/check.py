@@ -16,6 +16,7 @@ class Client:
     slug: str
     timezone: str
     addresses: int
+    unsubscribe_host: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,8 @@ SELECT c.slug, c.timezone,
        (SELECT count(*)
         FROM rotord.domains AS d
         JOIN rotord.addresses AS a ON a.domain = d.name
-        WHERE d.client = c.slug AND d.status = 'active' AND a.status = 'active' AND 'disabled' NOT IN (d.health, a.health)) AS addresses
+        WHERE d.client = c.slug AND d.status = 'active' AND a.status = 'active' AND 'disabled' NOT IN (d.health, a.health)) AS addresses,
+       c.unsubscribe_host
 FROM rotord.clients AS c
 WHERE c.status <> 'disabled'
 ORDER BY c.slug

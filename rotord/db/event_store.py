@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
+import structlog
 
 from rotord.core.alerting import Alert, Severity
 from rotord.core.events import SILENT_SINCE_S, SILENT_UNTIL_S, EventKind, RefusedDataError, is_silent
-from rotord.db import alerts, campaigns, events, posts
+from rotord.db import alerts, campaigns, events, forwards, posts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rotord.core.records import Term
     from rotord.db.events import Folded, Told
 
+_log = structlog.get_logger(__name__)
 #: the alert on a provider that should report and does not
 SILENT: Final = "webhooks_silent"
 
@@ -32,14 +34,23 @@ class PostgresEvents:
         return await posts.unfolded(self._pool, limit, size)
 
     async def fold(self, term: Term, told: Sequence[Told], read: Sequence[Folded]) -> int | None:
-        """See db.events. What a reply stops is stopped before its post counts as read, so that a crash between the two loses nothing."""
+        """See db.events. What follows from a reply is done before its post counts as read, so that a crash between them loses nothing."""
         for one in told:
             if one.event.kind is EventKind.REPLIED and one.claimed is not None:
                 await campaigns.stop_on_reply(self._pool, one.claimed)
+                await self._pass_on(one, one.claimed)
         try:
             return await events.fold(self._pool, term, told, read)
         except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
             raise RefusedDataError(str(error)) from error
+
+    async def _pass_on(self, told: Told, replied_to: int) -> None:
+        """See db.forwards."""
+        made = await forwards.pass_on(self._pool, told.provider, told.event, replied_to)
+        if isinstance(made, forwards.Refused):
+            _log.warning("reply_not_forwarded", message_id=replied_to, post=told.post, reason=made.reason)
+        elif made is not None:
+            _log.info("reply_forwarded", message_id=replied_to, forwarded_as=made)
 
     async def apply(self, term: Term) -> tuple[int, int]:
         """See db.events."""

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 # numeric: a real's 0.8 is 0.800000012 as a float, and a fifth of 10 places would be 1.
 _CLIENT = """
-SELECT slug, name, timezone, per_hour, per_day, weight, transactional_reserve::numeric::float8, sending_window, pacing, status
+SELECT slug, name, timezone, per_hour, per_day, weight, transactional_reserve::numeric::float8, sending_window, pacing, status,
+       coalesce(unsubscribe_host, '')
   FROM rotord.clients
 """
 _DOMAIN = """
@@ -111,7 +112,7 @@ async def forget_changes(db: Executor) -> None:
 
 async def _clients(db: Executor, slugs: list[str] | None, timeout_s: float | None = None) -> list[Client]:
     return [
-        Client(row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], Pacing(row[8]), Status(row[9]))
+        Client(row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], Pacing(row[8]), Status(row[9]), row[10])
         for row in await db.fetch(CLIENTS, slugs, timeout=timeout_s)
     ]
 

@@ -25,9 +25,12 @@ KINDS = frozenset(Kind)
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """How this installation renders. `unsubscribe_url` and `_mailto` make the links of a bulk message ('' = none)."""
+    """How this installation renders. `unsubscribe_url` and `_mailto` make the links of a bulk message ('' = none).
 
-    unsubscribe_url: Callable[[int], str]
+    The first is told the client's own host for links too.
+    """
+
+    unsubscribe_url: Callable[[int, str], str]
     signers: Mapping[str, Signer]
     redirect_to: str = ""
     unsubscribe_mailto: Callable[[int], str] = lambda _: ""
@@ -41,13 +44,13 @@ class Preparation:
 
     def _envelope(self, payload: Payload, assignment: Assignment, attempt_id: int, message_id: str, signer: Signer | None) -> Envelope:
         message = _message(payload, message_id)
-        sender = Sender(assignment.email, assignment.address.value.display_name)
+        sender, client = Sender(assignment.email, assignment.address.value.display_name), assignment.client.value
         mime = render(
             message,
             sender,
             attempt_id=attempt_id,
             date=assignment.began_at,
-            unsubscribe_url=self.unsubscribe_url(message.id) if message.kind is Kind.BULK else "",
+            unsubscribe_url=self.unsubscribe_url(message.id, client.unsubscribe_host) if message.kind is Kind.BULK else "",
             unsubscribe_mailto=self.unsubscribe_mailto(message.id) if message.kind is Kind.BULK else "",
             redirect_to=self.redirect_to,
             smtputf8=not all(_local_part_is_ascii(address) for address in (message.recipient, sender.email, message.reply_to)),

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
 
-COLUMNS: Final = ("address", "display_name", "per_hour", "per_day", "status", "used_day")
+_REQUIRED: Final = ("address", "display_name", "per_hour", "per_day", "status")
+_OPTIONAL: Final = ("used_day", "forward_replies_to")
+COLUMNS: Final = _REQUIRED + _OPTIONAL
 # Twice the largest fleet that is promised; 64 MiB holds it with names of 200 characters.
 MAX_ADDRESSES: Final = 200_000
 MAX_BYTES: Final = 67_108_864
@@ -23,7 +25,7 @@ MAX_DISPLAY_NAME: Final = 320
 #: What the column holds.
 MAX_LIMIT: Final = 2**31 - 1
 
-_REQUIRED: Final = COLUMNS[:-1]
+_HEAD: Final = f"the first line must be {','.join(_REQUIRED)} (and {' and '.join(f',{column}' for column in _OPTIONAL)} where wanted)"
 _STATUSES: Final = {status.value: status for status in Status}
 # "Did you mean" compares with every domain; a file whose every line is wrong needs the offer only a few times.
 _MOST_OFFERS: Final = 20
@@ -62,8 +64,8 @@ class AddressReader:
                 line, begins = begins, reader.line_num + 1
                 if not columns:
                     columns = tuple(cell.strip().lower() for cell in cells)
-                    if columns not in {_REQUIRED, COLUMNS}:
-                        self._fault(line, f"the first line must be {','.join(_REQUIRED)} (and ,used_day where wanted)")
+                    if columns not in {_REQUIRED, *((*_REQUIRED, column) for column in _OPTIONAL), COLUMNS}:
+                        self._fault(line, _HEAD)
                         return
                 elif cells and len(cells) != len(columns):
                     self._fault(line, f"wanted {len(columns)} columns ({','.join(columns)}), got {len(cells)}")
@@ -73,7 +75,7 @@ class AddressReader:
             self._fault(begins, f"is not CSV: {error}")
             return
         if not columns:
-            self._fault(1, f"the first line must be {','.join(_REQUIRED)} (and ,used_day where wanted)")
+            self._fault(1, _HEAD)
 
     def _address(self, line: int, row: dict[str, str]) -> DeclaredAddress:
         email = row["address"].strip().lower()
@@ -84,6 +86,9 @@ class AddressReader:
         status = row["status"].strip().lower()
         if status and status not in _STATUSES:
             self._fault(line, f"status: wanted active, paused, disabled or nothing, got {shown(status)}")
+        forward = row.get("forward_replies_to", "").strip()
+        if forward and not is_address(forward):
+            self._fault(line, f"forward_replies_to: is no e-mail address: {shown(forward)}")
         return DeclaredAddress(
             email=email,
             domain=email.rpartition("@")[2],
@@ -92,6 +97,7 @@ class AddressReader:
             per_day=self._number(line, row, "per_day"),
             status=_STATUSES.get(status),
             used_day=self._number(line, row, "used_day"),
+            forward_replies_to=forward or None,
         )
 
     def _check_email(self, line: int, email: str) -> None:

@@ -23,19 +23,19 @@ _BATCH: Final = 10_000
 # float4 as text is the shortest that reads the same: 0.1 stays 0.1
 _CLIENTS: Final = """
 SELECT slug, name, timezone, per_hour, per_day, weight::text AS weight, transactional_reserve::text AS transactional_reserve,
-       sending_window, pacing, status
+       sending_window, pacing, status, unsubscribe_host, forward_replies_to
 FROM rotord.clients
 ORDER BY slug
 """
 
 _DOMAINS: Final = """
-SELECT name, client, stream, providers, per_hour, per_day, warmup, warmup_started_on, status
+SELECT name, client, stream, providers, per_hour, per_day, warmup, warmup_started_on, status, forward_replies_to
 FROM rotord.domains
 ORDER BY client, name
 """
 
 _ADDRESSES: Final = """
-SELECT email, domain, display_name, per_hour, per_day, status, used_day
+SELECT email, domain, display_name, per_hour, per_day, status, used_day, forward_replies_to
 FROM rotord.addresses
 ORDER BY domain, email
 """
@@ -63,6 +63,8 @@ async def present(conn: Connection) -> Present:
             sending_window=row["sending_window"],
             pacing=Pacing(row["pacing"]),
             status=Status(row["status"]),
+            unsubscribe_host=row["unsubscribe_host"],
+            forward_replies_to=row["forward_replies_to"],
         )
         for row in await conn.fetch(_CLIENTS)
     ]
@@ -77,6 +79,7 @@ async def present(conn: Connection) -> Present:
             warmup=row["warmup"],
             warmup_started_on=row["warmup_started_on"],
             status=Status(row["status"]),
+            forward_replies_to=row["forward_replies_to"],
         )
         for row in await conn.fetch(_DOMAINS)
     ]
@@ -89,6 +92,7 @@ async def present(conn: Connection) -> Present:
             per_day=row["per_day"],
             status=Status(row["status"]),
             used_day=row["used_day"],
+            forward_replies_to=row["forward_replies_to"],
         )
         for row in await conn.fetch(_ADDRESSES)
     ]
@@ -121,19 +125,25 @@ async def apply(conn: Connection, fleet: FleetFile) -> FleetPlan:
 
 
 _INSERT_CLIENTS: Final = """
-INSERT INTO rotord.clients (slug, name, timezone, per_hour, per_day, weight, transactional_reserve, sending_window, pacing, status)
-SELECT slug, name, timezone, per_hour, per_day, weight, transactional_reserve, sending_window, pacing, coalesce(status, 'active')
-FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::integer[], $6::real[], $7::real[], $8::text[], $9::text[], $10::text[])
-  AS n (slug, name, timezone, per_hour, per_day, weight, transactional_reserve, sending_window, pacing, status)
+INSERT INTO rotord.clients (slug, name, timezone, per_hour, per_day, weight, transactional_reserve, sending_window, pacing, status,
+                            unsubscribe_host, forward_replies_to)
+SELECT slug, name, timezone, per_hour, per_day, weight, transactional_reserve, sending_window, pacing, coalesce(status, 'active'),
+       unsubscribe_host, forward_replies_to
+FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::integer[], $6::real[], $7::real[], $8::text[], $9::text[], $10::text[],
+            $11::text[], $12::text[])
+  AS n (slug, name, timezone, per_hour, per_day, weight, transactional_reserve, sending_window, pacing, status, unsubscribe_host,
+        forward_replies_to)
 """
 
 _UPDATE_CLIENTS: Final = """
 UPDATE rotord.clients AS c
 SET name = n.name, timezone = n.timezone, per_hour = n.per_hour, per_day = n.per_day, weight = n.weight,
     transactional_reserve = n.transactional_reserve, sending_window = n.sending_window, pacing = n.pacing,
-    status = coalesce(n.status, c.status)
-FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::integer[], $6::real[], $7::real[], $8::text[], $9::text[], $10::text[])
-  AS n (slug, name, timezone, per_hour, per_day, weight, transactional_reserve, sending_window, pacing, status)
+    status = coalesce(n.status, c.status), unsubscribe_host = n.unsubscribe_host, forward_replies_to = n.forward_replies_to
+FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::integer[], $6::real[], $7::real[], $8::text[], $9::text[], $10::text[],
+            $11::text[], $12::text[])
+  AS n (slug, name, timezone, per_hour, per_day, weight, transactional_reserve, sending_window, pacing, status, unsubscribe_host,
+        forward_replies_to)
 WHERE c.slug = n.slug
 """
 
@@ -153,6 +163,8 @@ async def _write_clients(conn: Connection, fleet: FleetFile, steps: FleetPlan) -
                 c.sending_window,
                 c.pacing,
                 c.status,
+                c.unsubscribe_host,
+                c.forward_replies_to,
             )
             for c in fleet.clients
             if c.slug in names
@@ -162,18 +174,22 @@ async def _write_clients(conn: Connection, fleet: FleetFile, steps: FleetPlan) -
 
 # Provider names hold no comma, and unnest would flatten an array of arrays.
 _INSERT_DOMAINS: Final = """
-INSERT INTO rotord.domains (name, client, stream, providers, per_hour, per_day, warmup, warmup_started_on, status)
-SELECT name, client, stream, string_to_array(providers, ','), per_hour, per_day, warmup, warmup_started_on, coalesce(status, 'active')
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::integer[], $6::integer[], $7::text[], $8::date[], $9::text[])
-  AS n (name, client, stream, providers, per_hour, per_day, warmup, warmup_started_on, status)
+INSERT INTO rotord.domains (name, client, stream, providers, per_hour, per_day, warmup, warmup_started_on, status, forward_replies_to)
+SELECT name, client, stream, string_to_array(providers, ','), per_hour, per_day, warmup, warmup_started_on, coalesce(status, 'active'),
+       forward_replies_to
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::integer[], $6::integer[], $7::text[], $8::date[], $9::text[],
+            $10::text[])
+  AS n (name, client, stream, providers, per_hour, per_day, warmup, warmup_started_on, status, forward_replies_to)
 """
 
 _UPDATE_DOMAINS: Final = """
 UPDATE rotord.domains AS d
 SET client = n.client, stream = n.stream, providers = string_to_array(n.providers, ','), per_hour = n.per_hour, per_day = n.per_day,
-    warmup = n.warmup, warmup_started_on = n.warmup_started_on, status = coalesce(n.status, d.status)
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::integer[], $6::integer[], $7::text[], $8::date[], $9::text[])
-  AS n (name, client, stream, providers, per_hour, per_day, warmup, warmup_started_on, status)
+    warmup = n.warmup, warmup_started_on = n.warmup_started_on, status = coalesce(n.status, d.status),
+    forward_replies_to = n.forward_replies_to
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::integer[], $6::integer[], $7::text[], $8::date[], $9::text[],
+            $10::text[])
+  AS n (name, client, stream, providers, per_hour, per_day, warmup, warmup_started_on, status, forward_replies_to)
 WHERE d.name = n.name
 """
 
@@ -192,6 +208,7 @@ async def _write_domains(conn: Connection, fleet: FleetFile, steps: FleetPlan) -
                 d.warmup,
                 d.warmup_started_on,
                 d.status,
+                d.forward_replies_to,
             )
             for d in fleet.domains
             if d.name in names
@@ -200,11 +217,11 @@ async def _write_domains(conn: Connection, fleet: FleetFile, steps: FleetPlan) -
 
 
 _INSERT_ADDRESSES: Final = """
-INSERT INTO rotord.addresses (email, domain, display_name, per_hour, per_day, status, used_day, used_day_at)
+INSERT INTO rotord.addresses (email, domain, display_name, per_hour, per_day, status, used_day, used_day_at, forward_replies_to)
 SELECT email, domain, display_name, per_hour, per_day, coalesce(status, 'active'), coalesce(used_day, 0),
-       CASE WHEN used_day IS NOT NULL THEN now() END
-FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::integer[], $6::text[], $7::integer[])
-  AS n (email, domain, display_name, per_hour, per_day, status, used_day)
+       CASE WHEN used_day IS NOT NULL THEN now() END, forward_replies_to
+FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::integer[], $6::text[], $7::integer[], $8::text[])
+  AS n (email, domain, display_name, per_hour, per_day, status, used_day, forward_replies_to)
 """
 
 # used_day counts from the moment it was said: said again it is no news, or no application would be the last
@@ -212,9 +229,10 @@ _UPDATE_ADDRESSES: Final = """
 UPDATE rotord.addresses AS a
 SET display_name = n.display_name, per_hour = n.per_hour, per_day = n.per_day, status = coalesce(n.status, a.status),
     used_day = coalesce(n.used_day, a.used_day),
-    used_day_at = CASE WHEN n.used_day <> a.used_day THEN now() ELSE a.used_day_at END
-FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::integer[], $6::text[], $7::integer[])
-  AS n (email, domain, display_name, per_hour, per_day, status, used_day)
+    used_day_at = CASE WHEN n.used_day <> a.used_day THEN now() ELSE a.used_day_at END,
+    forward_replies_to = n.forward_replies_to
+FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::integer[], $6::text[], $7::integer[], $8::text[])
+  AS n (email, domain, display_name, per_hour, per_day, status, used_day, forward_replies_to)
 WHERE a.email = n.email
 """
 
@@ -223,7 +241,9 @@ async def _write_addresses(conn: Connection, fleet: FleetFile, steps: FleetPlan)
     for statement, action in ((_INSERT_ADDRESSES, Action.ADD), (_UPDATE_ADDRESSES, Action.CHANGE)):
         names = steps.names(Kind.ADDRESS, action)
         rows = [
-            (a.email, a.domain, a.display_name, a.per_hour, a.per_day, a.status, a.used_day) for a in fleet.addresses if a.email in names
+            (a.email, a.domain, a.display_name, a.per_hour, a.per_day, a.status, a.used_day, a.forward_replies_to)
+            for a in fleet.addresses
+            if a.email in names
         ]
         await _in_batches(conn, statement, rows)
 

@@ -87,6 +87,8 @@ _CLIENT_FIELDS: Final = (
     "sending_window",
     "pacing",
     "status",
+    "unsubscribe_host",
+    "forward_replies_to",
 )
 _DOMAIN_FIELDS: Final = (
     "client",
@@ -97,8 +99,9 @@ _DOMAIN_FIELDS: Final = (
     "warmup",
     "warmup_started_on",
     "status",
+    "forward_replies_to",
 )
-_ADDRESS_FIELDS: Final = ("display_name", "per_hour", "per_day", "status", "used_day")
+_ADDRESS_FIELDS: Final = ("display_name", "per_hour", "per_day", "status", "used_day", "forward_replies_to")
 _LEFT_ALONE: Final = frozenset({"status", "used_day"})
 
 

@@ -40,14 +40,19 @@ def write(fleet: FleetFile, directory: Path) -> None:
 
 
 def addresses_csv(addresses: Iterable[DeclaredAddress]) -> str:
-    """Write the address file. Active is what an empty status means for a new address; 0 used is what an empty one means."""
+    """Write the address file. Active is what an empty status means for a new address; 0 used is what an empty one means.
+
+    The last column is there only where it says something.
+    """
+    rows = list(addresses)
+    columns = COLUMNS if any(address.forward_replies_to for address in rows) else COLUMNS[:-1]
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for address in addresses:
+    writer.writerow(columns)
+    for address in rows:
         status = "" if address.status in {None, Status.ACTIVE} else address.status
         row = (address.email, address.display_name, address.per_hour, address.per_day, status, address.used_day or None)
-        writer.writerow(row)
+        writer.writerow((*row, address.forward_replies_to)[: len(columns)])
     return text.getvalue()
 
 
@@ -79,6 +84,9 @@ def _client(client: DeclaredClient) -> Iterator[str]:
     if client.pacing is not Pacing.NONE:
         yield f"pacing = {json.dumps(client.pacing.value)}"
     yield from _status(client)
+    if client.unsubscribe_host is not None:
+        yield f"unsubscribe_host = {json.dumps(client.unsubscribe_host)}"
+    yield from _forward(client)
 
 
 def _domain(domain: DeclaredDomain) -> Iterator[str]:
@@ -93,6 +101,7 @@ def _domain(domain: DeclaredDomain) -> Iterator[str]:
     if domain.warmup_started_on is not None:
         yield f"warmup_started_on = {domain.warmup_started_on.isoformat()}"
     yield from _status(domain)
+    yield from _forward(domain)
 
 
 def _limits(table: DeclaredClient | DeclaredDomain) -> Iterator[str]:
@@ -105,6 +114,11 @@ def _limits(table: DeclaredClient | DeclaredDomain) -> Iterator[str]:
 def _status(table: DeclaredClient | DeclaredDomain) -> Iterator[str]:
     if table.status not in {None, Status.ACTIVE}:
         yield f"status = {json.dumps(table.status)}"
+
+
+def _forward(table: DeclaredClient | DeclaredDomain) -> Iterator[str]:
+    if table.forward_replies_to is not None:
+        yield f"forward_replies_to = {_text(table.forward_replies_to)}"
 
 
 def _text(text: str) -> str:

@@ -39,6 +39,8 @@ class DeclaredClient:
     sending_window: str | None = None
     pacing: Pacing = Pacing.NONE
     status: Status | None = None
+    unsubscribe_host: str | None = None
+    forward_replies_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class DeclaredDomain:
     warmup: str = "none"
     warmup_started_on: date | None = None
     status: Status | None = None
+    forward_replies_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class DeclaredAddress:
     per_day: int | None = None
     status: Status | None = None
     used_day: int | None = None
+    forward_replies_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

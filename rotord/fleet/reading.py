@@ -16,7 +16,7 @@ from rotord.core.model import Pacing, Status
 from rotord.core.window import parse_window
 from rotord.fleet.addresses import MAX_LIMIT, AddressReader
 from rotord.fleet.model import A_LINE, DeclaredAddress, DeclaredClient, DeclaredDomain, FleetFile, is_line
-from rotord.handwritten import Document, FaultsError, Where, is_domain, nearest, read_toml, sentence
+from rotord.handwritten import Document, FaultsError, Where, is_address, is_domain, nearest, read_toml, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -43,6 +43,18 @@ def _domain(text: str) -> str:
     if not is_domain(text):
         raise ValueError("is no domain name; give one like acme-mail.example")
     return text.lower()
+
+
+def _host(text: str) -> str:
+    if not is_domain(text):
+        raise ValueError("is no host name; give one like mail.acme.example, without https://")
+    return text.lower()
+
+
+def _mailbox(text: str) -> str:
+    if not is_address(text):
+        raise ValueError("is no e-mail address; give one like inbox@acme.example")
+    return text
 
 
 def _timezone(text: str) -> str:
@@ -80,6 +92,7 @@ class _Domain(_Table):
     warmup: Literal["none", "standard", "gentle"] = "none"
     warmup_started_on: date | None = None
     status: Literal["active", "paused", "disabled"] | None = None
+    forward_replies_to: Annotated[str, AfterValidator(_mailbox)] | None = None
 
 
 class _Client(_Table):
@@ -93,6 +106,8 @@ class _Client(_Table):
     sending_window: Annotated[str, AfterValidator(_window)] | None = None
     pacing: Literal["even", "none"] = "none"
     status: Literal["active", "paused", "disabled"] | None = None
+    unsubscribe_host: Annotated[str, AfterValidator(_host)] | None = None
+    forward_replies_to: Annotated[str, AfterValidator(_mailbox)] | None = None
     domain: list[_Domain] = []
 
 

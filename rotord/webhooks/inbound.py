@@ -156,6 +156,7 @@ def events_of(arrived: Arrived, key: bytes) -> list[Event]:
                     key=natural_key("mail", identity, "reply"),
                     reason=words(reply.subject),
                     message_id=next((one for one in references if outbox_id_of(one) is not None), references[0] if references else ""),
+                    mail=arrived.raw,
                 )
             ]
         case Automatic():

@@ -16,8 +16,9 @@ SITE = {"ROTORD_HTTP__PUBLIC_URL": "https://rotor.example", "ROTORD_HTTP__UNSUBS
 def test_both_links_carry_the_token_of_their_kind(tmp_path, extra, key):
     (tmp_path / "rotord.toml").touch()
     preparation = build_preparation(load(tmp_path / "rotord.toml", SITE | extra), KEY)
-    url, by_mail = preparation.unsubscribe_url(7), preparation.unsubscribe_mailto(7)
+    url, by_mail = preparation.unsubscribe_url(7, ""), preparation.unsubscribe_mailto(7)
 
     assert url.startswith("https://rotor.example/u/")
     assert by_mail.startswith("mailto:out@in.example?subject=unsubscribe%20")
+    assert preparation.unsubscribe_url(7, "mail.acme.example") == f"https://mail.acme.example/u/{url[-32:]}"
     assert verify(key, url[-32:]) == verify(key, by_mail[-32:]) == 7

@@ -13,9 +13,10 @@ import backlog
 import pytest
 from plan_watch import PlanWatch
 
+from rotord.core.events import Event, EventKind
 from rotord.core.model import Blame, Outcome, Reply
 from rotord.core.records import Begin, Cursor, LaneRequest, Next, Settlement, Step, Term
-from rotord.db import campaigns, explain, lease, ledger, queue, senders, settle, stats
+from rotord.db import campaigns, explain, forwards, lease, ledger, queue, senders, settle, stats
 
 BIG = ("queue", "outbox", "attempts", "message_state", "suppressions", "threads", "fleet_changes")
 BATCH = 100
@@ -131,6 +132,12 @@ async def sweep(db):
     assert await db.fetchval(campaigns.SWEEP, 50) == 50
 
 
+async def pass_on(db, outbox_id):
+    await db.execute("UPDATE rotord.clients SET forward_replies_to = 'inbox@example.org'")
+    reply = Event(EventKind.REPLIED, 1_795_000_000.0, "r@example.org", b"k", mail=b"From: r@example.org\n\nYes.")
+    assert isinstance(await forwards.pass_on(db, "relay", reply, outbox_id), int)
+
+
 async def recover(db, term):
     await db.execute("UPDATE rotord.lease SET epoch = 4")
     assert await settle.recover(db, Term(HOLDER, 4, term.now, term.ids_from), 60.0) == 500
@@ -171,6 +178,17 @@ STATEMENTS: dict[str, tuple[Any, set[str]]] = {
     "recover": (lambda db, facts: recover(db, facts.term), {"attempts_pkey", "queue_pkey", "threads_pkey"}),
     "insert_of_one": (lambda db, _: db.execute(INSERT, 4475), {"queue_thread", "threads_pkey"}),
     "insert_of_200": (lambda db, _: db.execute(INSERT, 4674), {"queue_thread", "threads_pkey"}),
+    "pass_on": (
+        lambda db, facts: pass_on(db, facts.settlements[0].outbox_id),
+        {
+            "outbox_pkey",
+            "outbox_campaign",
+            "outbox_idempotency_key_is_unique_per_client",
+            "attempts_outbox",
+            "queue_thread",
+            "threads_pkey",
+        },
+    ),
     "why_message": (
         lambda db, facts: explain.message(db, facts.begins[0].outbox_id),
         {"outbox_pkey", "queue_pkey", "message_state_pkey", "attempts_pkey", "suppressions_lower", "queue_thread"},

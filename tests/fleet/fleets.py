@@ -12,6 +12,7 @@ from rotord.fleet import DeclaredAddress, DeclaredClient, DeclaredDomain, FleetF
 
 LIMITS = st.none() | st.integers(0, 2**31 - 1)
 STATUSES = st.none() | st.sampled_from(Status)
+FORWARDS = st.sampled_from([None, "inbox@elsewhere.example", "O'Neil+x@elsewhere.example"])
 # what the schema's constraints let pass; \x1f < ' ' and no surrogates, which UTF-8 cannot write
 LINES = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]) | st.sampled_from("\"',;\\ é😀"), max_size=12).filter(
     lambda text: "=?" not in text
@@ -37,6 +38,8 @@ def fleets(draw: st.DrawFn) -> FleetFile:
             sending_window=draw(st.sampled_from([None, "mon-fri 08:00-19:00", "daily 00:00-24:00"])),
             pacing=draw(st.sampled_from(Pacing)),
             status=draw(STATUSES),
+            unsubscribe_host=draw(st.sampled_from([None, "mail.acme.example"])),
+            forward_replies_to=draw(FORWARDS),
         )
         for slug in slugs
     ]
@@ -52,6 +55,7 @@ def fleets(draw: st.DrawFn) -> FleetFile:
             warmup=draw(st.sampled_from(["none", "standard", "gentle"])),
             warmup_started_on=draw(st.none() | st.dates(date(1, 1, 1), date(9999, 12, 31))),
             status=draw(STATUSES),
+            forward_replies_to=draw(FORWARDS),
         )
         for name in names
     ]
@@ -65,6 +69,7 @@ def fleets(draw: st.DrawFn) -> FleetFile:
             per_day=draw(LIMITS),
             status=draw(STATUSES),
             used_day=draw(LIMITS),
+            forward_replies_to=draw(FORWARDS),
         )
         for local, domain in (draw(st.lists(keys, unique=True)) if names else [])
     ]

@@ -249,7 +249,7 @@ async def _rows(conn: asyncpg.Connection) -> list[list[tuple]]:
     tables = (
         "SELECT * FROM rotord.clients ORDER BY slug",
         "SELECT * FROM rotord.domains ORDER BY name",
-        "SELECT email, domain, display_name, per_hour, per_day, status, used_day FROM rotord.addresses ORDER BY email",
+        "SELECT email, domain, display_name, per_hour, per_day, status, used_day, forward_replies_to FROM rotord.addresses ORDER BY email",
     )
     return [[tuple(row) for row in await conn.fetch(table)] for table in tables]
 

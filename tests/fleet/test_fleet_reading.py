@@ -43,19 +43,25 @@ def test_everything_a_file_may_say_is_read(fleet):
         CLIENT
         + 'name = "Acme GmbH"\ntimezone = "Europe/Berlin"\nper_hour = 2000\nper_day = 20000\nweight = 2\n'
         + 'transactional_reserve = 0.25\nsending_window = "mon-fri 08:00-19:00"\npacing = "even"\nstatus = "paused"\n'
+        + 'unsubscribe_host = "Mail.acme.example"\nforward_replies_to = "Inbox@acme.example"\n'
         + '[[client.domain]]\nname = "Acme-Mail.example"\nstream = "cold"\nproviders = ["relay", "sandbox"]\n'
         + 'per_hour = 0\nper_day = 5000\nwarmup = "gentle"\nwarmup_started_on = 2026-11-01\nstatus = "disabled"\n'
+        + 'forward_replies_to = "cold@acme.example"\n'
         + '[[client]]\nslug = "b2"\n',
-        "\ufeffaddress,display_name,per_hour,per_day,status,used_day\r\n"
-        '"Anna@Acme-Mail.example","Müller, Anna ""A""",20,100,paused,7\r\n'
+        "\ufeffaddress,display_name,per_hour,per_day,status,used_day,forward_replies_to\r\n"
+        '"Anna@Acme-Mail.example","Müller, Anna ""A""",20,100,paused,7,anna@acme.example\r\n'
         "\r\n"
-        "bob@acme-mail.example,,,,,\r\n",
+        "bob@acme-mail.example,,,,,,\r\n",
     )
 
     declared = read(path, {"relay", "sandbox"})
 
     assert declared.clients == (
-        DeclaredClient("acme", "Acme GmbH", "Europe/Berlin", 2000, 20000, 2.0, 0.25, "mon-fri 08:00-19:00", Pacing.EVEN, Status.PAUSED),
+        DeclaredClient(
+            *("acme", "Acme GmbH", "Europe/Berlin", 2000, 20000, 2.0, 0.25, "mon-fri 08:00-19:00", Pacing.EVEN, Status.PAUSED),
+            unsubscribe_host="mail.acme.example",
+            forward_replies_to="Inbox@acme.example",
+        ),
         DeclaredClient("b2"),
     )
     assert declared.domains == (
@@ -69,10 +75,11 @@ def test_everything_a_file_may_say_is_read(fleet):
             "gentle",
             date(2026, 11, 1),
             Status.DISABLED,
+            "cold@acme.example",
         ),
     )
     assert declared.addresses == (
-        DeclaredAddress("anna@acme-mail.example", "acme-mail.example", 'Müller, Anna "A"', 20, 100, Status.PAUSED, 7),
+        DeclaredAddress("anna@acme-mail.example", "acme-mail.example", 'Müller, Anna "A"', 20, 100, Status.PAUSED, 7, "anna@acme.example"),
         DeclaredAddress("bob@acme-mail.example", "acme-mail.example"),
     )
 
@@ -94,6 +101,14 @@ def test_everything_a_file_may_say_is_read(fleet):
         (CLIENT + "timezone = '../etc'", "3: client acme: timezone: is no time zone; give one like Europe/Berlin or UTC"),
         (CLIENT + "name = 'a\\tb'".replace("'", '"'), "3: client acme: name: wanted one line without control characters and without =?"),
         (CLIENT + "status = 'gone'", "3: client acme: status: wanted 'active', 'paused' or 'disabled', got the text 'gone'"),
+        (
+            CLIENT + "unsubscribe_host = 'https://mail.acme.example'",
+            "3: client acme: unsubscribe_host: is no host name; give one like mail.acme.example, without https://",
+        ),
+        (
+            CLIENT + "forward_replies_to = 'Inbox <inbox@acme.example>'",
+            "3: client acme: forward_replies_to: is no e-mail address; give one like inbox@acme.example",
+        ),
         ("[[client]]\nslug = 'A B'", "2: client A B: slug: wanted 1 to 63 of a-z, 0-9 and -"),
         ("[[client]]\nname = 'x'", "1: slug: is missing"),
         (CLIENT + CLIENT, "4: slug: acme is already on line 2"),
@@ -193,11 +208,21 @@ def test_each_fault_of_the_address_file_is_one_line(fleet, rows, expected):
     assert faults(path) == [f"addresses.csv:{line}" for line in expected]
 
 
+def test_a_last_column_may_stand_alone(fleet):
+    head = HEAD.strip() + ",forward_replies_to\n"
+    path = fleet(CLIENT + DOMAIN, head + "a@acme.example,,,,,anna@acme.example\nb@acme.example,,,,,\n")
+
+    assert [address.forward_replies_to for address in read(path).addresses] == ["anna@acme.example", None]
+    assert faults(fleet(CLIENT + DOMAIN, head + "a@acme.example,,,,,anna\n")) == [
+        "addresses.csv:2: forward_replies_to: is no e-mail address: the text 'anna'"
+    ]
+
+
 @pytest.mark.parametrize("head", ["", "email,name\n", "address,display_name,per_hour,per_day\n"])
 def test_an_address_file_needs_its_head_line(fleet, head):
-    assert faults(fleet(CLIENT, head)) == [
-        "addresses.csv:1: the first line must be address,display_name,per_hour,per_day,status (and ,used_day where wanted)"
-    ]
+    [fault] = faults(fleet(CLIENT, head))
+    wanted = "address,display_name,per_hour,per_day,status (and ,used_day and ,forward_replies_to where wanted)"
+    assert fault == f"addresses.csv:1: the first line must be {wanted}"
 
 
 def test_what_is_no_text_is_one_line(fleet, tmp_path):

@@ -25,7 +25,7 @@ from .simloop import Freezer
 if TYPE_CHECKING:
     from .world import World
 
-PREPARATION = Preparation(unsubscribe_url=lambda outbox_id: f"https://u.example/{outbox_id}", signers={})
+PREPARATION = Preparation(unsubscribe_url=lambda outbox_id, _host: f"https://u.example/{outbox_id}", signers={})
 # Polls stand behind notifications, one in ten of which is lost here; less often than in life, for fewer turns a day.
 ENGINE = EngineConfig(
     concurrency=50,
