@@ -27,6 +27,7 @@ from rotord.db import migrate
 from rotord.db.connect import open_connection, open_pool
 from rotord.db.event_store import PostgresEvents
 from rotord.db.keys import unsubscribe_key
+from rotord.db.list_store import PostgresLists
 from rotord.db.notify import listen
 from rotord.db.store import PostgresStore
 from rotord.embedded import EmbeddedPostgres
@@ -34,6 +35,7 @@ from rotord.engine.alerter import Alerter
 from rotord.engine.dispatcher import EngineConfig
 from rotord.engine.ingester import Ingester
 from rotord.engine.leadership import Leadership, Lease, LeaseConfig
+from rotord.engine.list_sync import ListSync
 from rotord.engine.preparation import Preparation
 from rotord.engine.term import TermConfig, Terms
 from rotord.engine.waiting import wait
@@ -51,6 +53,10 @@ from rotord.providers.smtp import SmtpProvider
 from rotord.providers.smtp2go import smtp2go
 from rotord.providers.smtp2go_activity import Smtp2goActivity
 from rotord.providers.smtp_connection import SmtpConfig
+from rotord.providers.suppression_list import PER_MINUTE, HttpLists, ListConfig
+from rotord.providers.suppression_mailgun import MailgunLists
+from rotord.providers.suppression_sendgrid import SendgridLists
+from rotord.providers.suppression_smtp2go import Smtp2goLists
 from rotord.settings import Mailgun, Sandbox, Sendgrid, Smtp, Smtp2go
 from rotord.systemd import Systemd
 from rotord.web.listener import ListenError, bind
@@ -65,6 +71,7 @@ if TYPE_CHECKING:
     from rotord.core.lookups import Timetable
     from rotord.providers.base import LookUp, Provider
     from rotord.providers.look_up import LookUpApi
+    from rotord.providers.suppression_list import ListApi
     from rotord.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -100,8 +107,9 @@ async def run(settings: Settings, *, started: Callable[[Node], Awaitable[None]] 
         key = await unsubscribe_key(pool)
         # Before the providers: its lock is given back only when no connection is left.
         journal = stack.enter_context(closing(Journal(settings.state.dir)))
-        providers, look_ups = build_providers(settings, key), build_look_ups(settings)
-        for close in [*(provider.close for provider in providers.values()), *(look_up.close for look_up in look_ups.values())]:
+        providers, look_ups, lists = build_providers(settings, key), build_look_ups(settings), build_lists(settings)
+        asked: list[HttpLookUp | HttpLists] = [*look_ups.values(), *lists.values()]
+        for close in [*(provider.close for provider in providers.values()), *(one.close for one in asked)]:
             stack.push_async_callback(close)
         store, counters = PostgresStore(pool), Counters(version("rotord"))
         ingester = _ingester(settings, pool, key)
@@ -109,7 +117,7 @@ async def run(settings: Settings, *, started: Callable[[Node], Awaitable[None]] 
             store,
             providers,
             build_preparation(settings, key),
-            _term_config(settings, hurry, counters, look_ups),
+            replace(_term_config(settings, hurry, counters, look_ups), lists=_list_sync(settings, pool, lists)),
             loop.time,
             ingester,
             journal,
@@ -243,6 +251,28 @@ def build_look_ups(settings: Settings) -> dict[str, HttpLookUp]:
     }
 
 
+LISTS: Final[Mapping[str, Callable[[ApiConfig], ListApi]]] = {
+    "mailgun": MailgunLists,
+    "sendgrid": SendgridLists,
+    "smtp2go": Smtp2goLists,
+}
+
+
+def build_lists(settings: Settings) -> dict[str, HttpLists]:
+    """The suppression lists of every provider that has some, by name; none in a rehearsal, whose bounces are its tester's."""
+    if settings.engine.redirect_all_to:
+        return {}
+    return {
+        name: HttpLists(
+            name,
+            LISTS[config.kind](api_config(name, config)),
+            ListConfig(config.look_ups_per_minute or PER_MINUTE, config.connect_timeout_seconds),
+        )
+        for name, config in settings.providers.items()
+        if isinstance(config, Mailgun | Sendgrid | Smtp2go)
+    }
+
+
 def look_up_times(settings: Settings) -> dict[str, Timetable]:
     """When messages are asked after, by provider; those that are not asked are missing."""
     return {name: look_up.timetable for name, look_up in build_look_ups(settings).items()}
@@ -341,6 +371,11 @@ def _term_config(settings: Settings, hurry: asyncio.Event, counters: Counters, l
 
 def _posting_keys(settings: Settings) -> dict[str, tuple[str, str]]:
     return {name: (one.kind, one.webhook_key.get_secret_value()) for name, one in settings.providers.items()}
+
+
+def _list_sync(settings: Settings, pool: asyncpg.Pool[asyncpg.Record], lists: Mapping[str, HttpLists]) -> ListSync | None:
+    every_s = settings.suppressions.sync_minutes * 60
+    return ListSync(PostgresLists(pool), lists, settings.suppressions.pushed, every_s) if every_s else None
 
 
 def _ingester(settings: Settings, pool: asyncpg.Pool[asyncpg.Record], key: bytes) -> Ingester:

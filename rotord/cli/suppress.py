@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rotord.cli import suppression_csv
+from rotord.cli import suppress_sync, suppression_csv
 from rotord.cli.arguments import add_json, positive
 from rotord.cli.database import check_client, open_database
 from rotord.cli.errors import CommandError
 from rotord.cli.output import plural, print_json, print_table
+from rotord.core.suppression_lists import REASONS
 from rotord.db import suppressions
-from rotord.db.suppressions import REASONS, Suppression
+from rotord.db.suppressions import Suppression
+from rotord.settings import ApiProvider
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace, _SubParsersAction
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 def register(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     """Add `suppress` and what it can do."""
-    parser = subparsers.add_parser("suppress", help="who gets no more mail: add, remove, list, import, export")
+    parser = subparsers.add_parser("suppress", help="who gets no more mail: add, remove, list, import, export, sync")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
 
     add = verbs.add_parser("add", help="send nothing more to a recipient, from the next attempt on")
@@ -48,6 +50,7 @@ def register(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     save.set_defaults(handler=_export)
     for verb in (add, remove, show, load, save):
         add_json(verb)
+    suppress_sync.register(verbs)
 
 
 async def _add(arguments: Namespace) -> int:
@@ -79,6 +82,8 @@ async def _remove(arguments: Namespace) -> int:
         print(f"{recipient} is no longer suppressed for {_scope(arguments.client)}")
         if others:
             print(f"it still is {others}")
+        elif any(isinstance(one, ApiProvider) for one in session.settings.providers.values()):
+            print("a provider that lists it gives it no mail, and the next exchange brings it back: lift it there as well")
     return 0
 
 

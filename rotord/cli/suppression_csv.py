@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
 from rotord.cli.errors import CommandError
+from rotord.core.suppression_lists import REASONS
 from rotord.db import suppressions
-from rotord.db.suppressions import REASONS, Suppression
+from rotord.db.suppressions import Suppression
 from rotord.handwritten import nearest
 
 if TYPE_CHECKING:

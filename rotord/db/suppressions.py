@@ -15,13 +15,10 @@ if TYPE_CHECKING:
 
     from asyncpg import Connection, Record
 
-#: what a suppression can be for; transactional mail minds only hard_bounce and manual
-REASONS: Final = ("hard_bounce", "complaint", "unsubscribe", "manual")
-
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """One row to store, already checked: an address, a client that exists, a reason of REASONS."""
+    """One row to store, already checked: an address, a client that exists, one of the reasons (core.suppression_lists)."""
 
     recipient: str
     client: str | None = None

@@ -59,6 +59,8 @@ base_url = "http://127.0.0.1:{ports[sendgrid]}"
 api_key = "{key}"
 max_in_flight = {slots[sendgrid]}
 per_hour = {per_hour[sendgrid]}
+[suppressions]
+sync_minutes = 0
 [log]
 format = "console"
 """

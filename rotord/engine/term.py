@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from rotord.core.model import ProviderLimits
     from rotord.engine.ingester import Ingester
     from rotord.engine.leadership import Lease
+    from rotord.engine.list_sync import ListSync
     from rotord.engine.preparation import Preparation
     from rotord.engine.store import Store
     from rotord.journal import Journal
@@ -57,6 +58,7 @@ class TermConfig:
     hurry: asyncio.Event = field(default_factory=asyncio.Event)  # set by a second signal: skip the drain
     observe: Observer = unobserved
     look_ups: Mapping[str, LookUp] = field(default_factory=dict)
+    lists: ListSync | None = None
 
 
 class Terms:
@@ -111,6 +113,8 @@ class Terms:
                 services.create_task(maintenance.run(ended), name="maintenance")
                 services.create_task(reconciler.run(ended), name="reconciler")
                 services.create_task(_end_on(stop, lease, ended, _Ending(ending, dispatcher, parts.flights)), name="end-of-term")
+                if self._config.lists is not None:
+                    services.create_task(self._config.lists.run(ended), name="lists")
                 if self._ingester is not None:
                     services.create_task(self._ingester.run(lease.term, ended), name="ingester")
                 await self._fly(dispatcher, parts, ending)

@@ -81,7 +81,7 @@ class SendgridApi:
             return accepted(answer, "", answer.headers.get("X-Message-Id", ""), now)
         if 200 <= answer.status < 300:  # noqa: PLR2004
             return unreadable(answer)  # 200 is the answer of its sandbox mode, which we never ask for
-        return judge(answer, _words(answer.body), ROWS, now)
+        return judge(answer, words_of(answer.body), ROWS, now)
 
 
 def _content(mail: ApiMail) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def _party(email: str, name: str) -> dict[str, str]:
     return {"email": email, "name": name} if name else {"email": email}
 
 
-def _words(body: bytes) -> str:
+def words_of(body: bytes) -> str:
     """Join the messages of `{"errors": [{"message", "field", "help"}]}` with the fields they are about."""
     try:
         errors = orjson.loads(body)["errors"]

@@ -15,8 +15,8 @@ import orjson
 from rotord.core.api_mail import address
 from rotord.core.lookups import Found, Query, UnclearError
 from rotord.core.mime import RenderError
-from rotord.providers.answers import json_of
 from rotord.providers.look_up import content_of, member, moment, objects, stamp
+from rotord.providers.sendgrid import words_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,11 +67,8 @@ class SendgridLogs:
         return None
 
     def words(self, answer: Answer) -> str:
-        """Join the messages of `{"errors": [{"message", "field", "help"}]}`."""
-        content = json_of(answer.body)
-        errors = content.get("errors") if isinstance(content, dict) else None
-        told = [error.get("message") for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
-        return "; ".join(words for words in told if isinstance(words, str))
+        """As when sending."""
+        return words_of(answer.body)
 
     def is_barred(self, answer: Answer, words: str) -> str:
         """401 and 403: the key or the plan has no Email Logs."""

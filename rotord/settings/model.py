@@ -177,6 +177,24 @@ class Reconcile(Section):
     )
 
 
+class Suppressions(Section):
+    """The exchange with the providers' own suppression lists (docs/providers.md); off in a rehearsal."""
+
+    # 5 min: a pass over a long list takes longer
+    sync_minutes: float = setting(60.0, "from one reading of their lists to the next; 0: never", unit="min", ge=0, le=10_080)
+    push: Literal["none", "lasting", "all"] = setting(
+        "lasting",
+        "what is added to their lists: lasting: hard_bounce and manual; all: complaint and unsubscribe too, "
+        "and who is on such a list gets no transactional mail there either",
+    )
+
+    @property
+    def pushed(self) -> tuple[str, ...]:
+        """The reasons."""
+        lasting = ("hard_bounce", "manual")
+        return {"none": (), "lasting": lasting, "all": (*lasting, "complaint", "unsubscribe")}[self.push]
+
+
 class Telegram(Section):
     """Alerts to a Telegram chat; off while token is empty."""
 
@@ -220,6 +238,7 @@ class Settings(BaseSettings):
     routing: Routing = Routing()
     dkim: Annotated[Mapping[Name, Dkim], *FROZEN] = Field({}, validate_default=True)
     reconcile: Reconcile = Reconcile()
+    suppressions: Suppressions = Suppressions()
     alerts: Alerts = Alerts()
     backup: Backup = Backup()
     log: Log = Log()
