@@ -58,7 +58,7 @@ class Loop:
 
     async def claim(self, group):
         now = time.time()
-        lanes = {row[0]: (-(2**31), 0.0, 0) for row in await self.db.fetch(queue.LANES)}
+        lanes = {row[0]: (-(2**31), 0.0, 0) for row in await self.db.fetch(queue.LANES, -(2**63), queue.LANES_AT_ONCE)}
         attempt = int(now * 1000) << 20
         while True:
             if self.places == 0:

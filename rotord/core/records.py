@@ -35,6 +35,11 @@ class Cursor(NamedTuple):
     due_at: float = 0.0
     id: int = 0
 
+    @property
+    def before(self) -> Cursor:
+        """The place right before this one."""
+        return self._replace(id=self.id - 1)
+
 
 @dataclass(frozen=True, slots=True)
 class LaneRequest:
@@ -141,10 +146,11 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class LaneRow:
-    """A lane that has queued rows."""
+    """A lane that has queued rows. `first`: where the first of them is."""
 
     key: int
     lane: Lane
+    first: Cursor
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rotord.core.model import Kind
 from rotord.core.pool import Lane
-from rotord.core.records import Begin, Candidate, LaneRequest, LaneRow, Payload, Term, Verdict
+from rotord.core.records import Begin, Candidate, Cursor, LaneRequest, LaneRow, Payload, Term, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,33 +18,45 @@ if TYPE_CHECKING:
 
 _KINDS = frozenset(Kind)
 
-# A loose index scan: one descent for each lane that has a queued row, however many rows it has.
+# A loose index scan: one descent for each lane that has a queued row, however many rows it has. While something holds back the database's
+# clean-up, a lane's start is where its dead rows lie, and this walks over them; so it says where the first live one is, for the claim.
 LANES = """
 WITH RECURSIVE lanes AS (
-  (SELECT lane, client, stream, kind, campaign, pin, pin_kind
+  (SELECT lane, client, stream, kind, campaign, pin, pin_kind, rank, due_at, id
      FROM rotord.queue
-    WHERE state = 'queued'
-    ORDER BY lane
+    WHERE state = 'queued' AND lane >= $1
+    ORDER BY lane, rank, due_at, id
     LIMIT 1)
   UNION ALL
-  (SELECT n.lane, n.client, n.stream, n.kind, n.campaign, n.pin, n.pin_kind
+  (SELECT n.lane, n.client, n.stream, n.kind, n.campaign, n.pin, n.pin_kind, n.rank, n.due_at, n.id
      FROM lanes l
     CROSS JOIN LATERAL (
-      SELECT lane, client, stream, kind, campaign, pin, pin_kind
+      SELECT lane, client, stream, kind, campaign, pin, pin_kind, rank, due_at, id
         FROM rotord.queue
        WHERE state = 'queued' AND lane > l.lane
-       ORDER BY lane
+       ORDER BY lane, rank, due_at, id
        LIMIT 1) n)
 )
-SELECT lane, client, stream, kind, campaign, pin, pin_kind
+SELECT lane, client, stream, kind, campaign, pin, pin_kind, rank, extract(epoch FROM due_at)::float8, id
   FROM lanes
+ LIMIT $2
 """
+# 10 to 20 us a lane: a statement that is over in a third of a second, however many an app has made up.
+LANES_AT_ONCE = 20_000
+_LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 
 
-async def lanes(db: Executor) -> list[LaneRow]:
-    """Every lane that has a queued row now."""
-    rows = await db.fetch(LANES)
-    return [LaneRow(row[0], Lane(row[1], row[2], _kind(row[3]), row[4], row[5], row[6])) for row in rows]
+async def lanes(db: Executor, at_once: int = LANES_AT_ONCE) -> list[LaneRow]:
+    """Every lane that has a queued row now, and where its first one is."""
+    found: list[LaneRow] = []
+    after = _LOWEST - 1
+    while after < _HIGHEST:
+        rows = await db.fetch(LANES, after + 1, at_once)
+        found += [LaneRow(row[0], Lane(row[1], row[2], _kind(row[3]), *row[4:7]), Cursor(*row[7:])) for row in rows]
+        if len(rows) < at_once:
+            break
+        after = rows[-1][0]
+    return found
 
 
 def _kind(word: str) -> Kind:

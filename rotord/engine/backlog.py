@@ -2,12 +2,13 @@
 
 A cursor bounds the claim against dead rows: while something holds back the database's clean-up (a backup, a long report) the index still
 has every row that was claimed, and a claim from the lane's start grew from 9 to 44 ms. New rows may lie below a cursor (a higher
-priority, a late commit), so it goes back to the start when a lane ran dry, and every second.
+priority, a late commit), so it goes back when a lane ran dry, and every second: to the first row that the look for lanes found. That look
+walks over the dead rows; when it is slow it goes on beside the turns (the dispatcher's business).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rotord.core.records import Cursor
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
     from rotord.core.pool import Lane
     from rotord.core.records import Candidate, LaneRow
 
-# Back to the start of a busy lane this often: how long a new row of higher priority may wait behind the cursor.
+# Back to the first row of a busy lane this often: how long a new row of higher priority may wait behind the cursor.
 CURSOR_S = 1.0
 # A notification is followed at once, but looking for lanes may take no more than a tenth of the time: with 1,200 pinned
 # lanes it costs about 20 ms.
 REFRESH_SHARE = 0.1
 REFRESH_MIN_S = 0.002
+# A look that takes longer than this holds up no turn: it goes on beside them, and may take half of the time.
+SLOW_S = 0.01
+SLOW_SHARE = 0.5
 
 
 @dataclass(slots=True)
@@ -32,8 +36,8 @@ class LaneState:
 
     key: int
     lane: Lane
-    cursor: Cursor = field(default_factory=Cursor)
-    cursor_since: float = 0.0
+    cursor: Cursor
+    cursor_since: float
     blocked_until: float = 0.0
     dry: bool = False
     hopeless_since: float | None = None
@@ -48,31 +52,45 @@ class Backlog:
         self._dirty = True
         self._refreshed_at = float("-inf")
         self._not_before = float("-inf")
+        self._is_looking = False
+        self._took_s = 0.0
+
+    @property
+    def is_slow(self) -> bool:
+        """The last look took so long that the next one is to go on beside the turns."""
+        return self._took_s > SLOW_S
 
     def touch(self) -> None:
         """Something may have been inserted, ripened or resumed."""
         self._dirty = True
 
     def refresh_at(self) -> float:
-        """When to look for lanes again."""
+        """When to look for lanes again; `inf` while somebody does."""
+        if self._is_looking:
+            return float("inf")
         return self._not_before if self._dirty else self._refreshed_at + self._poll_s
 
     def begin_refresh(self) -> None:
         """Call right before the look: what is touched from here on wants another one."""
-        self._dirty = False
+        self._dirty, self._is_looking = False, True
+
+    def refresh_failed(self) -> None:
+        """The look found nothing out."""
+        self._dirty, self._is_looking = True, False
 
     def replace(self, rows: Iterable[LaneRow], now: float, took_s: float) -> None:
-        """Take what a look found."""
+        """Take what a look found; between two turns, or a turn would move cursors past what was found behind them."""
+        self._is_looking, self._took_s = False, took_s
         self._refreshed_at = now
-        self._not_before = now + max(REFRESH_MIN_S, took_s / REFRESH_SHARE)
+        self._not_before = now + max(REFRESH_MIN_S, took_s / (SLOW_SHARE if self.is_slow else REFRESH_SHARE))
         known = self.lanes
         self.lanes = {}
         for row in rows:
             state = known.get(row.key)
             if state is None or state.lane != row.lane:
-                state = LaneState(row.key, row.lane, cursor_since=now)
+                state = LaneState(row.key, row.lane, row.first.before, now)
             elif state.dry or now - state.cursor_since >= CURSOR_S:
-                state.cursor, state.cursor_since, state.dry = Cursor(), now, False
+                state.cursor, state.cursor_since, state.dry = row.first.before, now, False
             self.lanes[row.key] = state
 
     def unblocked(self, now: float) -> Iterator[LaneState]:

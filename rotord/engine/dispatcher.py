@@ -30,7 +30,7 @@ from rotord.engine.waiting import wait
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from rotord.core.records import Candidate, Settlement
+    from rotord.core.records import Candidate, LaneRow, Settlement
     from rotord.engine.backlog import LaneState
     from rotord.engine.launch import TermParts
     from rotord.engine.preparation import Preparation
@@ -79,6 +79,7 @@ class Dispatcher:
         self._order = FairOrder()
         self._wake = asyncio.Event()
         self._carrying = False
+        self._looked: tuple[list[LaneRow], float, float] | None = None
         self._ended = False
         self._fleet_as_of = -inf
         self._turned_at = -inf
@@ -136,7 +137,7 @@ class Dispatcher:
         if self._flights.places_used >= self._config.concurrency:
             return self._config.poll_s
         # Of the lanes that the turn found blocked one may have opened while the turn went on: that is a time before now.
-        return max(TICK_S, self.backlog.wake_at(self._turned_at) - self._clock.now())
+        return max(TICK_S, min(self._config.poll_s, self.backlog.wake_at(self._turned_at) - self._clock.now()))
 
     # -- one turn ----------------------------------------------------------------------------------------------------------------
 
@@ -145,7 +146,7 @@ class Dispatcher:
         free = self._config.concurrency - self._flights.places_used
         if free <= 0:
             return False
-        await self._refresh(now)
+        await self._refresh(group, now)
         self._count_slots()
         open_lanes = await self._open_lanes(now)
         if not open_lanes:
@@ -187,17 +188,38 @@ class Dispatcher:
             self._carrying = False
             self._wake.set()
 
-    async def _refresh(self, now: float) -> None:
+    async def _refresh(self, group: asyncio.TaskGroup, now: float) -> None:
+        if self._looked is not None:
+            self.backlog.replace(*self._looked)
+            self._looked = None
         if self.backlog.refresh_at() > now:
             return
         self.backlog.begin_refresh()
+        if self.backlog.is_slow:
+            group.create_task(self._look_beside(now), name="look-for-lanes")
+            return
         try:
             rows = await self._store.lanes()
         except BaseException:
-            self.backlog.touch()
+            self.backlog.refresh_failed()
             raise
         after = self._clock.now()
         self.backlog.replace(rows, after, after - now)
+
+    async def _look_beside(self, asked_at: float) -> None:
+        """Look for lanes while turns go on with those that are known. The next turn takes what was found."""
+        try:
+            rows = await self._store.lanes()
+        except Exception as error:
+            if not transient(error):
+                raise
+            _log.warning("database_unavailable", during="dispatch", error=repr(error))
+            await wait(asyncio.Event(), DATABASE_PAUSE_S)
+            self.backlog.refresh_failed()
+        else:
+            after = self._clock.now()
+            self._looked = rows, after, after - asked_at
+        self._wake.set()
 
     def _count_slots(self) -> None:
         for name, provider in self._providers.items():

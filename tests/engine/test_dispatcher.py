@@ -22,6 +22,47 @@ from tests.sim.node import PREPARATION
 FLEET = [Client("acme")], [Domain("acme.example", "acme", providers=("relay",))], [Address("a@acme.example", "acme.example")]
 
 
+class SlowLook(MemoryStore):
+    """A database whose looks for lanes wait for the test."""
+
+    def __init__(self, tables):
+        super().__init__(tables, Direct())
+        self.looking, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def lanes(self):
+        rows = await super().lanes()
+        self.looking.set()
+        await self.may_end.wait()
+        return rows
+
+
+async def test_a_slow_look_for_lanes_holds_up_no_turn():
+    clock = DatabaseClock(1e9, 0.0, lambda: 0.0)
+    tables = Tables(clock.now)
+    tables.put_fleet(*FLEET)
+    tables.insert(client="acme", recipient="r@example.org", subject="Hello")
+    term, store = tables.win(UUID(int=1), 1e3), SlowLook(tables)
+    pool = SenderPool([ProviderLimits("relay")])
+    for put, values in zip((pool.put_client, pool.put_domain, pool.put_address), FLEET, strict=True):
+        put(values[0])
+    flights = Flights(pool, Recorder(store), clock, RetryPolicy(), lambda: True)
+    provider = SimProvider(Receiver("relay", 1, clock.now), 5, lambda _moment: None)
+    parts = TermParts(store, term, pool, flights, clock, Limbo(store, pool, flights, clock))
+    dispatcher = Dispatcher(parts, {"relay": provider}, PREPARATION, EngineConfig())
+    dispatcher.backlog.replace(tables.lanes(), 1e9 - 10, 1.0)  # the one before took a second
+
+    async with asyncio.TaskGroup() as group:
+        assert await dispatcher._turn(group)
+        await store.looking.wait()
+        tables.insert(client="acme", recipient="r@example.org", subject="Another")
+        assert not await dispatcher._turn(group)
+        assert 0 < dispatcher._idle_s() <= 1.0
+        store.may_end.set()
+
+    assert [row.state for row in tables.queue.values()] == ["sending", "queued"]
+    assert dispatcher._looked is not None
+
+
 @pytest.mark.parametrize("thinks_s", [0.05, 0.2])
 async def test_a_lane_that_opens_while_a_turn_goes_on_is_not_slept_past(thinks_s):
     spent = 0.0

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rotord.core.limits import CARRY_S, MonthUse
 from rotord.core.model import Blame, Outcome
 from rotord.core.past import LedgerRow
-from rotord.core.records import Candidate, LaneRow, Next, Payload, Ripened, Term, Unfinished, Verdict
+from rotord.core.records import Candidate, Cursor, LaneRow, Next, Payload, Ripened, Term, Unfinished, Verdict
 from rotord.db.ledger import ID_SHIFT
 from rotord.db.queue import FencedError
 from rotord.db.settle import RIPEN_BATCH
@@ -188,7 +188,7 @@ class Tables(LookUpTables, FleetTables):
     # -- from the queue to the wire ----------------------------------------------------------------------------------------------
 
     def lanes(self) -> list[LaneRow]:
-        return [LaneRow(key, self.queue[rows[0][2]].lane) for key, rows in sorted(self._ready.items()) if rows]
+        return [LaneRow(key, self.queue[rows[0][2]].lane, Cursor(*rows[0])) for key, rows in sorted(self._ready.items()) if rows]
 
     def candidates(self, requests: Sequence[LaneRequest]) -> list[Candidate]:
         found = []
