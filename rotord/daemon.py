@@ -112,7 +112,7 @@ async def run(settings: Settings, *, started: Callable[[Node], Awaitable[None]] 
         for close in [*(provider.close for provider in providers.values()), *(one.close for one in asked)]:
             stack.push_async_callback(close)
         store, counters = PostgresStore(pool), Counters(version("rotord"))
-        ingester = _ingester(settings, pool, key)
+        ingester = _ingester(settings, pool, key, counters)
         terms = Terms(
             store,
             providers,
@@ -378,10 +378,10 @@ def _list_sync(settings: Settings, pool: asyncpg.Pool[asyncpg.Record], lists: Ma
     return ListSync(PostgresLists(pool), lists, settings.suppressions.pushed, every_s) if every_s else None
 
 
-def _ingester(settings: Settings, pool: asyncpg.Pool[asyncpg.Record], key: bytes) -> Ingester:
+def _ingester(settings: Settings, pool: asyncpg.Pool[asyncpg.Record], key: bytes, counters: Counters) -> Ingester:
     keys = _posting_keys(settings)
     reporting = [name for name in sources(keys) if keys[name][1]]
-    return Ingester(PostgresEvents(pool, reporting), parsers({name: kind for name, (kind, _) in keys.items()}, key))
+    return Ingester(PostgresEvents(pool, reporting, counters.posted), parsers({name: kind for name, (kind, _) in keys.items()}, key))
 
 
 def _lease_config(settings: Settings) -> LeaseConfig:

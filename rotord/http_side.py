@@ -16,6 +16,7 @@ import structlog
 from rotord.db import migrate, posts, pulse, unsubscribe
 from rotord.db.connect import open_pool, transient
 from rotord.post_box import PostBox
+from rotord.refusals import Refusals
 from rotord.web.cached import Cached
 from rotord.web.health import HealthRoutes, LoopLag
 from rotord.web.listener import Listener
@@ -66,10 +67,12 @@ class HttpSide:
         async with await open_pool(url, min_size=0, max_size=CONNECTIONS, application_name="rotord-http") as pool:
             data = WebData(pool, self._counters.database_failed)
             box = PostBox(pool, data.lost)
-            routes = {**self._routes(data, key, lag, leads), **self._post_routes(box)}
+            refusals = Refusals(pool)
+            routes = {**self._routes(data, key, lag, leads), **self._post_routes(box, refusals)}
             async with asyncio.TaskGroup() as group:
                 group.create_task(lag.run(), name="loop-lag")
                 group.create_task(box.run(), name="post-box")
+                group.create_task(refusals.run(), name="refusals")
                 group.create_task(Listener(self._bound, routes, self._counters.answered).run(), name="listener")
 
     def _routes(self, data: WebData, key: bytes, lag: LoopLag, leads: Callable[[], bool]) -> Routes:
@@ -84,10 +87,15 @@ class HttpSide:
             "/u/": UnsubscribeRoute((key,), data.addressee, data.unsubscribe, self._counters.unsubscribed).methods,
         }
 
-    def _post_routes(self, box: PostBox) -> Routes:
+    def _post_routes(self, box: PostBox, refusals: Refusals) -> Routes:
         clock = asyncio.get_running_loop().time
+
+        def posted(provider: str, outcome: str) -> None:
+            self._counters.posted(provider, outcome)
+            refusals.note(provider, outcome)
+
         return {
-            f"/{route}/": WebhookRoute(sources, box.put, self._counters.posted, time.time, clock, route).methods
+            f"/{route}/": WebhookRoute(sources, box.put, posted, time.time, clock, route).methods
             for route, sources in self._posting.items()
         }
 

@@ -13,8 +13,9 @@ PROVIDER_DOWN: Final = "provider_down"
 PROVIDER_FAILING: Final = "provider_failing"
 PLAN_USED: Final = "plan_used"
 UNCERTAIN_GROWING: Final = "uncertain_growing"
+POSTS_REFUSED: Final = "posts_refused"
 #: those `assess` decides on; others are raised by who sees them
-ASSESSED: Final = (PROVIDER_DOWN, PROVIDER_FAILING, PLAN_USED, UNCERTAIN_GROWING)
+ASSESSED: Final = (PROVIDER_DOWN, PROVIDER_FAILING, PLAN_USED, UNCERTAIN_GROWING, POSTS_REFUSED)
 DATABASE_AWAY: Final = "database_away"
 SINK_FAILING: Final = "alert_sink_failing"
 
@@ -27,6 +28,37 @@ PLAN_STEPS: Final = ((1.0, Severity.CRITICAL), (0.9, Severity.WARNING), (0.8, Se
 #: messages that became uncertain within ten minutes: fewer are what networks do
 UNCERTAIN_MANY: Final = 10
 UNCERTAIN_VERY_MANY: Final = 200
+
+
+#: what posts were refused is looked at for so long
+REFUSED_WITHIN_S: Final = 600.0
+#: fewer are a scanner's, or a provider's own repetitions after a key was changed here
+REFUSED_MANY: Final = 20
+#: nobody without the key can make one, so few are enough
+FOREIGN_MANY: Final = 3
+FOREIGN: Final = "foreign"
+#: by the outcome of a post (web/webhooks.py): what it says, what to do
+_REFUSALS: Final = {
+    FOREIGN: (
+        "events of messages that went to another provider",
+        "one account's posts go to another's webhook, or whoever has its key invents events: a webhook and a key for each account",
+    ),
+    "forged": ("another body under a used signature", "somebody has seen its posts and forges others: change its key, then webhook_key"),
+    "unverified": (
+        "not signed with our key, as is every post of it",
+        "webhook_key is not its key, so its events are lost in some hours: copy the key, see rotord check",
+    ),
+    "refused": ("not signed with its key", "nothing is lost: somebody else posts there, or the key was changed: see rotord check"),
+    "stale": ("signed long ago", "an old post is repeated by somebody, or this machine's clock is wrong"),
+}
+
+
+class RefusedSeen(NamedTuple):
+    """Posts of a provider, or in its name, that were refused lately."""
+
+    provider: str
+    reason: str
+    posts: int
 
 
 class ProviderSeen(NamedTuple):
@@ -47,6 +79,7 @@ class Seen(NamedTuple):
 
     providers: Sequence[ProviderSeen]
     became_uncertain: int
+    refused: Sequence[RefusedSeen] = ()
 
 
 class Assessment(NamedTuple):
@@ -87,7 +120,23 @@ def assess(seen: Seen) -> Assessment:
         hold.append(
             Alert(UNCERTAIN_GROWING, "messages", severity, text, "rotord uncertain list shows them by provider; none is sent again")
         )
-    return Assessment(hold, unknown)
+    return Assessment(hold + _refusals(seen.refused), unknown)
+
+
+def _refusals(refused: Sequence[RefusedSeen]) -> list[Alert]:
+    """One alert a provider, with the gravest of its reasons as the one to act on."""
+    found = []
+    for provider in dict.fromkeys(one.provider for one in refused):
+        counts = {one.reason: one.posts for one in refused if one.provider == provider}
+        foreign, others = counts.pop(FOREIGN, 0), sum(counts.values())
+        if foreign < FOREIGN_MANY and others < REFUSED_MANY:
+            continue
+        reasons = [reason for reason in _REFUSALS if reason in counts or (reason == FOREIGN and foreign >= FOREIGN_MANY)]
+        words = "; ".join(_REFUSALS[reason][0] for reason in reasons)
+        text = f"at least {_floor(foreign + others)} posts in its name were not believed within ten minutes: {words}"
+        remedy = _REFUSALS[reasons[0]][1] if reasons else "rotord_webhook_posts_total says what comes"
+        found.append(Alert(POSTS_REFUSED, provider, Severity.WARNING, text, remedy))
+    return found
 
 
 def _plan(provider: ProviderSeen, used: int) -> Alert | None:

@@ -9,23 +9,30 @@ import structlog
 
 from rotord.core.alerting import Alert, Severity
 from rotord.core.events import SILENT_SINCE_S, SILENT_UNTIL_S, EventKind, RefusedDataError, is_silent
-from rotord.db import alerts, campaigns, events, forwards, posts
+from rotord.db import alerts, campaigns, events, forwards, posts, refusals
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from rotord.core.records import Term
     from rotord.db.events import Folded, Told
 
+_log = structlog.get_logger(__name__)
 _log = structlog.get_logger(__name__)
 #: the alert on a provider that should report and does not
 SILENT: Final = "webhooks_silent"
 
 
 class PostgresEvents:
-    """Holds the pool, and the names of providers that should report."""
+    """Holds the pool, and the names of providers that should report. `posted`: the counter of posts."""
 
-    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], reporting: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool[asyncpg.Record],
+        reporting: Sequence[str] = (),
+        posted: Callable[[str, str, int], None] = lambda *_: None,
+    ) -> None:
+        self._posted = posted
         self._reporting = reporting
         self._pool = pool
 
@@ -40,7 +47,7 @@ class PostgresEvents:
                 await campaigns.stop_on_reply(self._pool, one.claimed)
                 await self._pass_on(one, one.claimed)
         try:
-            return await events.fold(self._pool, term, told, read)
+            return await events.fold(self._pool, term, told, read, self._foreign)
         except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
             raise RefusedDataError(str(error)) from error
 
@@ -51,6 +58,10 @@ class PostgresEvents:
             _log.warning("reply_not_forwarded", message_id=replied_to, post=told.post, reason=made.reason)
         elif made is not None:
             _log.info("reply_forwarded", message_id=replied_to, forwarded_as=made)
+
+    def _foreign(self, provider: str, count: int) -> None:
+        _log.warning("events_of_another_providers_messages", provider=provider, count=count)
+        self._posted(provider, "foreign", count)
 
     async def apply(self, term: Term) -> tuple[int, int]:
         """See db.events."""
@@ -79,3 +90,4 @@ class PostgresEvents:
         """Make partitions, forget old posts."""
         await events.make_partitions(self._pool)
         await posts.forget(self._pool)
+        await refusals.forget(self._pool)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import asyncpg
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from rotord.core.events import Event
@@ -52,7 +52,7 @@ WITH fence AS MATERIALIZED (
                      FROM rotord.outbox o
                      JOIN rotord.provider_posts p ON p.id = t.post AND p.route = 'inbound'
                     WHERE o.id = a.outbox_id AND NOT t.rehearsed), t.recipient) AS recipient,
-         t.suppresses, t.key, t.provider_message_id,
+         t.suppresses, t.key, t.provider_message_id, t.attempt,
          a.outbox_id, a.client, a.id AS attempt_id, t.n
     FROM unnest($3::bigint[], $4::text[], $5::text[], $6::float8[], $7::text[], $8::text[], $9::text[], $10::bytea[], $11::text[],
                 $12::bigint[], $13::bigint[], $17::boolean[])
@@ -100,18 +100,43 @@ WITH fence AS MATERIALIZED (
            WHERE kind = 'replied'
            GROUP BY outbox_id) r
    WHERE s.id = r.outbox_id AND s.replied_at IS NULL
+), strays AS MATERIALIZED (
+  SELECT t.provider, count(DISTINCT t.key) AS count
+    FROM fresh f
+    JOIN told t USING (provider, occurred_at, key)
+   WHERE t.attempt IS NOT NULL AND t.attempt_id IS NULL
+     AND EXISTS (SELECT FROM rotord.attempts a WHERE a.id = t.attempt)
+     AND EXISTS (SELECT FROM rotord.provider_posts p WHERE p.id = t.post AND p.route = 'webhooks')
+   GROUP BY t.provider
+), counted AS (
+  INSERT INTO rotord.refused_posts AS r (minute, provider, reason, count)
+  SELECT date_trunc('minute', clock_timestamp()), provider, 'foreign', count
+    FROM strays
+   ORDER BY provider
+  ON CONFLICT (minute, provider, reason) DO UPDATE
+     SET count = r.count + excluded.count
 ), posts AS (
   UPDATE rotord.provider_posts p
      SET folded_at = clock_timestamp(), fault = nullif(d.fault, ''), unknown = string_to_array(nullif(d.unknown, ''), E'\\n')
     FROM unnest($14::bigint[], $15::text[], $16::text[]) AS d (id, unknown, fault)
    WHERE p.id = d.id AND EXISTS (SELECT FROM fence)
 )
-SELECT (SELECT count(*) FROM fresh), EXISTS (SELECT FROM fence)
+SELECT (SELECT count(*) FROM fresh), EXISTS (SELECT FROM fence),
+       ARRAY(SELECT provider FROM strays ORDER BY provider), ARRAY(SELECT count FROM strays ORDER BY provider)
 """
 
 
-async def fold(db: Executor, term: Term, told: Sequence[Told], posts: Sequence[Folded]) -> int | None:
-    """Keep what is new of a batch of posts, and count it; None when another leads now."""
+def _ignored(_provider: str, _count: int) -> None:
+    """Tell nobody."""
+
+
+async def fold(
+    db: Executor, term: Term, told: Sequence[Told], posts: Sequence[Folded], foreign: Callable[[str, int], None] = _ignored
+) -> int | None:
+    """Keep what is new of a batch of posts, and count it; None when another leads now.
+
+    `foreign` is told how many events a provider has told of messages that went to another one: they are believed of nobody.
+    """
     columns: list[Any] = [
         [t.post for t in told],
         [t.provider for t in told],
@@ -130,7 +155,11 @@ async def fold(db: Executor, term: Term, told: Sequence[Told], posts: Sequence[F
         [t.event.rehearsed for t in told],
     ]
     row = await db.fetchrow(FOLD, term.holder, term.epoch, *columns, timeout=60)
-    return row[0] if row is not None and row[1] else None
+    if row is None or not row[1]:
+        return None
+    for provider, count in zip(row[2], row[3], strict=True):
+        foreign(provider, count)
+    return int(row[0])
 
 
 # What is uncertain in the ledger and told of by its provider was taken by it (a drop: taken, then refused). The finish stays as it was

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from rotord.core.conditions import ProviderSeen, Seen
+from rotord.core.conditions import REFUSED_WITHIN_S, ProviderSeen, RefusedSeen, Seen
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -26,10 +26,20 @@ SELECT count(*)
 """
 
 
+REFUSED: Final = """
+SELECT provider, reason, sum(count)::bigint AS count
+  FROM rotord.refused_posts
+ WHERE minute > clock_timestamp() - make_interval(secs => $1)
+ GROUP BY provider, reason
+ ORDER BY provider, reason
+"""
+
+
 async def read(db: Executor) -> Seen:
     """Read it."""
     providers = [_seen(row) for row in await db.fetch(PROVIDERS)]
-    return Seen(providers, await db.fetchval(UNCERTAIN))
+    refused = [RefusedSeen(*row) for row in await db.fetch(REFUSED, REFUSED_WITHIN_S)]
+    return Seen(providers, await db.fetchval(UNCERTAIN), refused)
 
 
 def _seen(row: Record) -> ProviderSeen:

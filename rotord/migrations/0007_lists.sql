@@ -25,7 +25,7 @@ CREATE TABLE rotord.list_pushes (
   PRIMARY KEY (provider, domain, client, reason)
 );
 
--- Posts that were refused, by the minute: every node counts, the leader alerts. "other's": an event of a message that went to another provider.
+-- Posts that were refused, by the minute: every node counts, the leader alerts. `foreign`: events of a message that went to another provider.
 CREATE TABLE rotord.refused_posts (
   minute   timestamptz NOT NULL,
   provider text COLLATE "C" NOT NULL,

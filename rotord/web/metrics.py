@@ -58,9 +58,9 @@ class Counters:
         """A request was answered; `route` is "" for one that came to none."""
         self._requests[route, str(status)] += 1
 
-    def posted(self, provider: str, outcome: str) -> None:
-        """A provider's post was answered: stored, known, or why not."""
-        self._posts[provider, outcome] += 1
+    def posted(self, provider: str, outcome: str, count: int = 1) -> None:
+        """A provider's post was answered: stored, known, or why not; or (foreign) its events were of messages that another took."""
+        self._posts[provider, outcome] += count
 
     def database_failed(self) -> None:
         """The listener's question went unanswered."""

@@ -5,10 +5,12 @@ import pytest
 from rotord.core.alerting import Severity
 from rotord.core.conditions import (
     PLAN_USED,
+    POSTS_REFUSED,
     PROVIDER_DOWN,
     PROVIDER_FAILING,
     UNCERTAIN_GROWING,
     ProviderSeen,
+    RefusedSeen,
     Seen,
     assess,
 )
@@ -71,3 +73,37 @@ def test_many_uncertain_are_told_with_a_number_that_does_not_change_with_each(co
 
     assert [(alert.what, alert.severity) for alert in hold] == [(UNCERTAIN_GROWING, severity)]
     assert f"at least {says} messages" in hold[0].text
+
+
+def refusals(**counts):
+    hold, _ = assess(Seen([UP], 0, [RefusedSeen("mg", reason, count) for reason, count in counts.items()]))
+    return hold
+
+
+@pytest.mark.parametrize("counts", [{}, {"refused": 19}, {"stale": 10, "forged": 9}, {"foreign": 2}])
+def test_a_few_refused_posts_are_no_alert(counts):
+    assert refusals(**counts) == []
+
+
+@pytest.mark.parametrize(
+    ("counts", "text", "remedy"),
+    [
+        ({"refused": 20}, "at least 20 posts", "somebody else posts there"),
+        ({"unverified": 49}, "at least 20 posts", "webhook_key is not its key"),
+        ({"stale": 10, "forged": 10, "foreign": 2}, "another body under a used signature; signed long ago", "somebody has seen its posts"),
+        ({"foreign": 3}, "at least 2 posts in its name were not believed within ten minutes: events of messages", "key for each account"),
+        ({"something new": 50}, "at least 50 posts", "rotord_webhook_posts_total"),
+    ],
+)
+def test_many_refused_posts_are_one_alert_that_names_the_gravest_cause(counts, text, remedy):
+    (alert,) = refusals(**counts)
+
+    assert (alert.what, alert.subject, alert.severity) == (POSTS_REFUSED, "mg", Severity.WARNING)
+    assert text in alert.text
+    assert remedy in alert.remedy
+
+
+def test_each_provider_has_an_alert_of_its_own():
+    hold, _ = assess(Seen([], 0, [RefusedSeen("a", "refused", 20), RefusedSeen("b", "refused", 1), RefusedSeen("c", "stale", 40)]))
+
+    assert [alert.subject for alert in hold] == ["a", "c"]
