@@ -149,13 +149,14 @@ async def test_a_program_that_answers_without_end_is_stopped(db):
     message, other = await sent(db), await sent(db)
     mails = [reply(message, identity=f"<r{number}@example.org>") for number in range(forwards.OF_A_MESSAGE + 5)]
     assert len(await arrive(db, *mails)) == forwards.OF_A_MESSAGE
+    many = (
+        "INSERT INTO rotord.outbox (client, recipient, subject, body_text, campaign) "
+        "SELECT 'acme', 'x@example.org', 's', 'b', $2 FROM generate_series(1, $1::int)"
+    )
+    await db.execute(many, forwards.AN_HOUR, "autumn")
     assert len(await arrive(db, reply(other, identity="<other@example.org>"))) == forwards.OF_A_MESSAGE + 1
 
-    await db.execute(
-        "INSERT INTO rotord.outbox (client, recipient, subject, body_text, campaign) "
-        "SELECT 'acme', 'x@example.org', 's', 'b', 'forwarded replies' FROM generate_series(1, $1::int)",
-        forwards.AN_HOUR,
-    )
+    await db.execute(many, forwards.AN_HOUR, "forwarded replies")
     rows = await arrive(db, reply(other, identity="<last@example.org>"))
     assert len(rows) == forwards.OF_A_MESSAGE + 1 + forwards.AN_HOUR
     assert await db.fetchval("SELECT count(*) FROM rotord.events WHERE kind = 'replied'") == len(mails) + 2
