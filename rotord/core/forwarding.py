@@ -11,9 +11,10 @@ from base64 import b64encode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from rotord.core import received
+from rotord.core import mime, received
 from rotord.core.automatic import PASSED_ON
 from rotord.core.events import words
+from rotord.core.mime import RenderError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,10 +53,18 @@ def forward(raw: bytes, sender: str, replied_to: str) -> Forward:
     return Forward(
         subject=words(mail.header("subject"), _SUBJECT_LENGTH).replace("=?", "= ?") or "(no subject)",
         body="\n".join((*facts, "", _text(mail))),
-        # a local part beyond ASCII would ask for SMTPUTF8, which few relays have
-        reply_to=sender if sender.rpartition("@")[0].isascii() else "",
+        reply_to=_reply_to(sender),
         original=b64encode(raw).decode("ascii") if fits else "",
     )
+
+
+def _reply_to(sender: str) -> str:
+    """Who wrote it, if a header may say so: some addresses of this world break the rules, and one beyond ASCII would ask for SMTPUTF8."""
+    try:
+        mime.address(sender, "reply-to address", smtputf8=False)
+    except RenderError:
+        return ""
+    return sender
 
 
 def _text(mail: Part) -> str:
