@@ -26,6 +26,14 @@ CREATE FUNCTION rotord.is_address(mailbox text) RETURNS boolean
     '^[^@ \u0001-\u001f\u007f-\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"(),:;<>[\]\\]+'
     '@[^@ \u0001-\u001f\u007f-\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"(),:;<>[\]\\]+$';
 
+-- The name of a mailbox that was forgotten: HMAC-SHA256 of it, so that whoever has the key can tell that this is the one, and nobody can
+-- read it back. `pads` is the key as the hash takes it: its inner and its outer block, 64 bytes each. It is an address, so it fits wherever
+-- one stands.
+CREATE FUNCTION rotord.forgotten_name(mailbox text, pads bytea) RETURNS text
+  LANGUAGE sql STABLE PARALLEL SAFE STRICT
+  RETURN encode(sha256(substr(pads, 65) || sha256(substr(pads, 1, 64) || convert_to(rotord.lower_case(mailbox), 'UTF8'))), 'hex')
+    || '@forgotten.invalid';
+
 -- A line: no control character (C0, DEL, C1, U+2028, U+2029), and no `=?`, which a mail library may decode into one.
 CREATE FUNCTION rotord.is_line(words text, longest integer) RETURNS boolean
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -167,7 +175,8 @@ CREATE TABLE rotord.pauses (
     ELSE name ~ '^[a-z0-9_]+$' END)
 );
 
--- The message as the app gave it: immutable, for ever (its bodies are blanked by retention), so that keys stay unique.
+-- The message as the app gave it: immutable, for ever, so that keys stay unique. Some time after it was settled its bodies are blanked
+-- (retention.body_days); of a person who was forgotten (`rotord forget`) only the forgotten name is left.
 CREATE TABLE rotord.outbox (
   id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   client          text COLLATE "C" NOT NULL REFERENCES rotord.clients,  -- no cascade: attempts count under the slug, so it stays
@@ -294,6 +303,7 @@ CREATE TABLE rotord.message_state (
   CONSTRAINT message_state_status_is_known CHECK (status IN ('sent', 'failed', 'suppressed', 'expired', 'cancelled')),
   CONSTRAINT message_state_delivery_is_known CHECK (delivery IN ('delivered', 'deferred', 'bounced', 'complained'))
 ) WITH (fillfactor = 80);
+CREATE INDEX message_state_settled ON rotord.message_state (settled_at, id);  -- whose bodies are blanked next
 
 -- The ledger. A row is born in the statement that begins the attempt and is settled once. Ids are milliseconds << 20 plus a sequence,
 -- made by the leader: ordered in time, so a range of the primary key is a range of time and no other index on time is needed.
@@ -456,12 +466,43 @@ CREATE TABLE rotord.app_clients (
   PRIMARY KEY (role, client)
 );
 
--- Secrets that every node must share: the key of the unsubscribe links. Nobody but the owner reads it.
+-- Secrets that every node must share: the key of the unsubscribe links; the key of forgotten names, from the first `rotord forget` on.
+-- Nobody but the owner reads them.
 CREATE TABLE rotord.keys (
   name       text PRIMARY KEY,
   value      bytea NOT NULL,
   created_at timestamptz NOT NULL DEFAULT now()
 );
+
+-- Who was forgotten (by their forgotten names), when, by which database role, and how much was erased.
+CREATE TABLE rotord.forgotten (
+  id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  name         text COLLATE "C" NOT NULL,
+  at           timestamptz NOT NULL DEFAULT clock_timestamp(),
+  by           text NOT NULL DEFAULT session_user,
+  messages     integer NOT NULL,
+  events       integer NOT NULL,
+  posts        integer NOT NULL,
+  suppressions integer NOT NULL
+);
+
+-- What the leader has yet to erase: messages to who was forgotten, and replies of theirs that were passed on, once they are settled; posts
+-- that tell of them, once they are folded.
+CREATE TABLE rotord.erasures (
+  kind text COLLATE "C" NOT NULL,
+  id   bigint NOT NULL,
+  at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (kind, id),
+  CONSTRAINT erasures_kind_is_known CHECK (kind IN ('message', 'reply', 'post'))
+);
+
+-- How far retention has blanked bodies: of every message settled up to there.
+CREATE TABLE rotord.retention_progress (
+  name text PRIMARY KEY,
+  upto timestamptz NOT NULL,
+  id   bigint NOT NULL
+);
+INSERT INTO rotord.retention_progress VALUES ('bodies', '1970-01-01 00:00Z', 0);
 
 -- A message that was inserted goes into the queue, or straight to `cancelled`. One scan of the inserted rows, then narrow ones only;
 -- subqueries instead of joins, and no JIT (60 ms for each single row, measured), because the plan of a session's first INSERT serves
@@ -509,6 +550,16 @@ BEGIN
   WHERE m.cancelled_at IS NULL;
   IF FOUND THEN
     PERFORM pg_notify('rotord_outbox', '');
+  END IF;
+  IF EXISTS (SELECT FROM rotord.keys WHERE name = 'forget') THEN  -- somebody was forgotten: to them nothing is sent, and nothing kept
+    INSERT INTO rotord.erasures (kind, id)
+    SELECT w.kind, w.id
+    FROM (SELECT 'message' AS kind, id, recipient AS person FROM inserted
+          UNION ALL
+          SELECT 'reply', id, reply_to FROM inserted WHERE campaign = 'forwarded replies') AS w
+    JOIN rotord.keys AS k ON k.name = 'forget'
+    WHERE EXISTS (SELECT FROM rotord.suppressions AS s WHERE lower(s.recipient) = rotord.forgotten_name(w.person, k.value))
+    ON CONFLICT DO NOTHING;
   END IF;
   RETURN NULL;
 END
@@ -650,7 +701,7 @@ CREATE TRIGGER addresses_deleted AFTER DELETE ON rotord.addresses
   REFERENCING OLD TABLE AS was FOR EACH STATEMENT EXECUTE FUNCTION rotord.addresses_changed();
 
 -- Rules that no CHECK can hold: a time zone that exists (all names are read from disk, so only for one no other client has), and the
--- one spelling of a suppressed mailbox, so that a person may type it as it comes.
+-- one spelling of a suppressed mailbox, so that a person may type it as it comes. One that was forgotten stays so, whoever tells of it.
 CREATE FUNCTION rotord.clients_timezone() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, rotord, pg_temp AS $$
 BEGIN
@@ -667,9 +718,17 @@ CREATE TRIGGER clients_timezone BEFORE INSERT OR UPDATE OF timezone ON rotord.cl
   FOR EACH ROW WHEN (NEW.timezone <> 'UTC') EXECUTE FUNCTION rotord.clients_timezone();
 
 CREATE FUNCTION rotord.suppressions_spelling() RETURNS trigger
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, rotord, pg_temp AS $$
+DECLARE
+  forgotten text;
 BEGIN
   NEW.recipient := rotord.lower_case(NEW.recipient);
+  SELECT s.recipient INTO forgotten
+  FROM rotord.keys AS k
+  JOIN rotord.suppressions AS s ON lower(s.recipient) = rotord.forgotten_name(NEW.recipient, k.value)
+  WHERE k.name = 'forget'
+  LIMIT 1;
+  NEW.recipient := coalesce(forgotten, NEW.recipient);
   RETURN NEW;
 END
 $$;
@@ -790,6 +849,7 @@ CREATE TABLE rotord.provider_posts (
   folded_at    timestamptz,
   unknown      text[],                                        -- events in it that no table knows: kept here, counted
   fault        text,                                          -- why it could not be read
+  erased_at    timestamptz,                                   -- it told of somebody who was forgotten: its body is gone
   CONSTRAINT provider_posts_token_is_taken_once UNIQUE (provider, token),
   CONSTRAINT provider_posts_route_is_known CHECK (route IN ('webhooks', 'inbound'))
 );
@@ -819,6 +879,7 @@ CREATE TABLE rotord.events (
 ) PARTITION BY RANGE (occurred_at);
 CREATE INDEX events_by_id ON rotord.events (id);
 CREATE INDEX events_outbox ON rotord.events (outbox_id);
+CREATE INDEX events_of_nobody ON rotord.events (recipient) WHERE outbox_id IS NULL;  -- for whoever is to be forgotten
 CREATE TABLE rotord.events_other PARTITION OF rotord.events DEFAULT;
 
 -- Messages with events that were not settled yet when those came: a webhook may be faster than the answer to the send.
@@ -870,4 +931,4 @@ CREATE TABLE rotord.refused_posts (
 );
 
 -- The versions this file contains; one line for each file of rotord/migrations/.
-INSERT INTO rotord.schema_version (version, breaking) VALUES (1, false), (2, false), (3, false), (4, false), (5, false), (6, false), (7, false);
+INSERT INTO rotord.schema_version (version, breaking) VALUES (1, false), (2, false), (3, false), (4, false), (5, false), (6, false), (7, false), (8, false);

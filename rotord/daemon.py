@@ -29,6 +29,7 @@ from rotord.db.event_store import PostgresEvents
 from rotord.db.keys import unsubscribe_key
 from rotord.db.list_store import PostgresLists
 from rotord.db.notify import listen
+from rotord.db.retention import PostgresRetention, Rules
 from rotord.db.store import PostgresStore
 from rotord.embedded import EmbeddedPostgres
 from rotord.engine.alerter import Alerter
@@ -37,6 +38,7 @@ from rotord.engine.ingester import Ingester
 from rotord.engine.leadership import Leadership, Lease, LeaseConfig
 from rotord.engine.list_sync import ListSync
 from rotord.engine.preparation import Preparation
+from rotord.engine.retention import Retention
 from rotord.engine.term import TermConfig, Terms
 from rotord.engine.waiting import wait
 from rotord.http_side import HttpSide
@@ -121,6 +123,7 @@ async def run(settings: Settings, *, started: Callable[[Node], Awaitable[None]] 
             loop.time,
             ingester,
             journal,
+            Retention(PostgresRetention(pool, _rules(settings)).steps()),
         )
         leadership = Leadership(store, _lease_config(settings), f"{socket.gethostname()}/{os.getpid()}", loop.time)
         wakers = {"rotord_outbox": terms.rows, "rotord_fleet": terms.fleet, "rotord_lease": leadership.wake.set}
@@ -382,6 +385,11 @@ def _ingester(settings: Settings, pool: asyncpg.Pool[asyncpg.Record], key: bytes
     keys = _posting_keys(settings)
     reporting = [name for name in sources(keys) if keys[name][1]]
     return Ingester(PostgresEvents(pool, reporting, counters.posted), parsers({name: kind for name, (kind, _) in keys.items()}, key))
+
+
+def _rules(settings: Settings) -> Rules:
+    kept = settings.retention
+    return Rules(kept.body_days, kept.attempts_days, kept.events_days, kept.posts_days)
 
 
 def _lease_config(settings: Settings) -> LeaseConfig:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ _HEAD: Final = struct.Struct("<IHQQQ")
 _CHECKED_FROM: Final = 4
 _WORDS_AT_MOST: Final = SIZE - _HEAD.size
 _TEXT_AT_MOST: Final = 200
+#: whoever is forgotten (`rotord forget`) is not in here either: replies quote the recipient
+_MAILBOX: Final = re.compile(r"[^\s<>()\[\]\"',;:]+@[^\s<>()\[\]\"',;:]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,13 +224,14 @@ def _unsealed(piece: bytes) -> tuple[int, int, int, bytes] | None:
 
 def _words(settlement: Settlement) -> bytes:
     reply, step = settlement.reply, settlement.step
+    text = _MAILBOX.sub("...", reply.text) if "@" in reply.text else reply.text
     values = [
         settlement.outbox_id,
         settlement.finished_at,
         reply.outcome.value,
         reply.blame.value if reply.blame else None,
         reply.code,
-        reply.text[:_TEXT_AT_MOST],
+        text[:_TEXT_AT_MOST],
         reply.provider_message_id,
         step.next.value,
         step.due_at,

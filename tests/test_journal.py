@@ -169,6 +169,17 @@ def test_words_that_are_too_long_are_cut_or_left_out(tmp_path):
     assert not testimony.never_left(5)
 
 
+def test_no_mailbox_is_in_it(tmp_path):
+    words = f"{'x' * 190} <ann@example.org>: no mailbox (bob@example.org), ok"
+    refused = Settlement(3, 30, Reply(Outcome.REJECTED, Blame.RECIPIENT, "550", words[185:]), 1e9, Step(Next.FAILED))
+    cut = Settlement(4, 40, Reply(Outcome.REJECTED, Blame.RECIPIENT, "550", words), 1e9, Step(Next.FAILED))
+
+    file = written(tmp_path, settlements=(refused, cut), left=(3, 4))
+
+    assert not [word for word in (b"ann", b"bob", b"example") if word in file.read_bytes()]
+    assert read(tmp_path).answered[3].reply.text == "xxxxx <...>: no mailbox (...), ok"
+
+
 WRITER = """
 import os, sys
 from pathlib import Path

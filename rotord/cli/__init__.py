@@ -38,6 +38,7 @@ COMMANDS: Final = {
     "app": "app",
     "suppress": "suppress",
     "uncertain": "uncertain",
+    "forget": "forget",
     "events": "events",
     "retry": "bulk",
     "cancel": "bulk",

@@ -76,6 +76,7 @@ def _document(now: Status) -> dict[str, Any]:
         "providers": [dict(row) for row in now.providers],
         "paused": [dict(row) for row in now.pauses],
         "alerts": [dict(row) for row in now.alerts],
+        "bodies_blanked_upto": now.bodies_blanked_upto,
     }
 
 
@@ -85,6 +86,8 @@ def _draw(now: Status) -> None:
     print(f"addresses  {_addresses(now)}")
     print(f"paused     {', '.join(_paused(row) for row in now.pauses) or 'nothing'}")
     _draw_alerts(now)
+    if now.bodies_blanked_upto is not None:
+        print(f"retention  bodies of what was settled up to {when(now.bodies_blanked_upto)} are blanked")
     print()
     _draw_clients(now)
     print()

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # How many of a client's lanes are explained: the fullest ones, each counted this far.
 LANES_SHOWN = 20
 COUNTED = 1000
+# How the name ends that is left of a recipient who was forgotten (rotord.forgotten_name).
+FORGOTTEN = "@forgotten.invalid"
 
 
 def register(subparsers: _SubParsersAction[ArgumentParser]) -> None:
@@ -246,11 +248,22 @@ def _called_back(row: Record) -> str:
 
 
 def _settled(row: Record) -> str:
+    return _outcome(row) + _blanked(row)
+
+
+def _blanked(row: Record) -> str:
+    if row["blanked_at"] is None:
+        return ""
+    at = when(row["blanked_at"])
+    return f"; its recipient was forgotten, on {at}" if row["recipient"].endswith(FORGOTTEN) else f"; body blanked by retention on {at}"
+
+
+def _outcome(row: Record) -> str:
     match row["status"]:
         case "sent":
             return f"{row['provider']} accepted it at {when(row['sent_at'])}, from {row['sender']}"
         case "failed":
-            return f"it failed at {when(row['settled_at'])}: {row['last_error']}"
+            return f"it failed at {when(row['settled_at'])}: {row['last_error'] or 'the reason was erased'}"
         case "suppressed":
             return f"its recipient was suppressed when its turn came, at {when(row['settled_at'])}"
         case "expired":

@@ -87,7 +87,6 @@ class PostgresEvents:
         await alerts.keep(self._pool, [SILENT], silent, unknown)
 
     async def tidy(self) -> None:
-        """Make partitions, forget old posts."""
+        """Make partitions, drop old counts."""
         await events.make_partitions(self._pool)
-        await posts.forget(self._pool)
         await refusals.forget(self._pool)

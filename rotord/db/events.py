@@ -40,6 +40,7 @@ class Folded(NamedTuple):
 # An attempt is only believed of the provider that it went to; a reply or an unsubscribe mail comes by whichever receives them. What came
 # by mail is about the recipient of its message, whomever it names; but a rehearsal's went to its tester. Joined on keys: what is told
 # twice in one batch is one row of `fresh`.
+# Of who was forgotten only that name is kept, and the leader is told to erase the post; nobody is looked for until somebody was forgotten.
 FOLD: Final = """
 WITH fence AS MATERIALIZED (
   SELECT 1
@@ -47,12 +48,12 @@ WITH fence AS MATERIALIZED (
    WHERE name = 'main' AND holder = $1 AND epoch = $2 AND expires_at > clock_timestamp()
      FOR SHARE
 ), told AS MATERIALIZED (
-  SELECT t.post, t.provider, t.kind, to_timestamp(t.at) AS occurred_at, t.reason,
+  SELECT t.post, t.provider, t.kind, to_timestamp(t.at) AS occurred_at, CASE WHEN f.name IS NULL THEN t.reason ELSE '' END AS reason,
          coalesce((SELECT o.recipient
                      FROM rotord.outbox o
                      JOIN rotord.provider_posts p ON p.id = t.post AND p.route = 'inbound'
-                    WHERE o.id = a.outbox_id AND NOT t.rehearsed), t.recipient) AS recipient,
-         t.suppresses, t.key, t.provider_message_id, t.attempt,
+                    WHERE o.id = a.outbox_id AND NOT t.rehearsed), f.name, t.recipient) AS recipient,
+         f.name IS NOT NULL AS forgotten, t.suppresses, t.key, t.provider_message_id, t.attempt,
          a.outbox_id, a.client, a.id AS attempt_id, t.n
     FROM unnest($3::bigint[], $4::text[], $5::text[], $6::float8[], $7::text[], $8::text[], $9::text[], $10::bytea[], $11::text[],
                 $12::bigint[], $13::bigint[], $17::boolean[])
@@ -68,6 +69,16 @@ WITH fence AS MATERIALIZED (
         WHERE t.attempt IS NULL AND outbox_id = t.claimed AND (provider = t.provider OR t.kind IN ('replied', 'unsubscribed'))
         ORDER BY id DESC
         LIMIT 1)) a ON true
+    LEFT JOIN rotord.keys k ON k.name = 'forget'
+    LEFT JOIN LATERAL (
+      (SELECT recipient AS name
+         FROM rotord.outbox
+        WHERE k.value IS NOT NULL AND id = a.outbox_id AND recipient LIKE '%@forgotten.invalid')
+      UNION ALL
+      (SELECT recipient
+         FROM rotord.suppressions
+        WHERE lower(recipient) = rotord.forgotten_name(t.recipient, k.value))
+      LIMIT 1) f ON true
    WHERE EXISTS (SELECT FROM fence)
 ), fresh AS (
   INSERT INTO rotord.events (outbox_id, client, provider, kind, occurred_at, received_at, recipient, reason, raw_id, attempt_id,
@@ -115,6 +126,12 @@ WITH fence AS MATERIALIZED (
    ORDER BY provider
   ON CONFLICT (minute, provider, reason) DO UPDATE
      SET count = r.count + excluded.count
+), later AS (
+  INSERT INTO rotord.erasures (kind, id)
+  SELECT DISTINCT 'post', post
+    FROM told
+   WHERE forgotten
+  ON CONFLICT DO NOTHING
 ), posts AS (
   UPDATE rotord.provider_posts p
      SET folded_at = clock_timestamp(), fault = nullif(d.fault, ''), unknown = string_to_array(nullif(d.unknown, ''), E'\\n')

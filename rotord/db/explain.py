@@ -11,11 +11,12 @@ MESSAGE = """
 SELECT m.id, m.client, m.recipient, m.kind, m.status, m.delivery, m.sender, m.provider, m.attempts, m.last_error,
        m.created_at, m.sent_at, m.settled_at, o.stream, coalesce(o.campaign, '') AS campaign, o.thread_key,
        q.state, q.pin, q.pin_kind, q.due_at, q.expires_at, o.cancelled_at, q.attempt, o.on_uncertain, q.looked_up_at, q.look_ups,
-       clock_timestamp() AS now,
+       o.blanked_at, clock_timestamp() AS now,
        (SELECT row_to_json(s)
           FROM (SELECT s.client, s.reason, s.source, s.created_at
                   FROM rotord.suppressions s
-                 WHERE lower(s.recipient) = lower(o.recipient)
+                 WHERE lower(s.recipient) = ANY (ARRAY[lower(o.recipient),
+                         rotord.forgotten_name(o.recipient, (SELECT value FROM rotord.keys WHERE name = 'forget'))])
                    AND (s.client IS NULL OR s.client = o.client)
                    AND (o.kind = 'bulk' OR s.reason IN ('hard_bounce', 'manual'))
                  ORDER BY s.created_at

@@ -24,7 +24,7 @@ OF_A_MESSAGE: Final = 20
 #: of one client: whoever has a mail of ours can write replies to it
 AN_HOUR: Final = 200
 #: what stands before the key, and cannot be meant by an app's own
-_KEY: Final = "rotord reply "
+KEY: Final = "rotord reply "
 
 # Of the address that sent it last, its domain, its client the first that says where. COLLATE "C": a prefix is a range of the key's index.
 # The campaign's newest rows by a comparison of all three: with equations a planner may walk the whole outbox by its primary key.
@@ -78,8 +78,8 @@ class Refused(NamedTuple):
 
 async def pass_on(db: Executor, provider: str, event: Event, outbox_id: int) -> int | Refused | None:
     """Make the message that passes a reply to `outbox_id` on, and give its id; None when there is nothing to do. Repeatable."""
-    key = f"{_KEY}{outbox_id} "
-    row = await db.fetchrow(TARGET, outbox_id, event.occurred_at, provider, event.key, key, CAMPAIGN, AN_HOUR - 1, _KEY)
+    key = f"{KEY}{outbox_id} "
+    row = await db.fetchrow(TARGET, outbox_id, event.occurred_at, provider, event.key, key, CAMPAIGN, AN_HOUR - 1, KEY)
     if row is None or row["is_known"] or row["target"].lower() == event.recipient or not event.mail:
         return None
     if row["of_the_message"] >= OF_A_MESSAGE:

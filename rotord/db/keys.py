@@ -22,3 +22,20 @@ async def unsubscribe_key(db: Executor) -> bytes:
     """The key of the unsubscribe links; a random one on the first call ever."""
     key: bytes = await db.fetchval(UNSUBSCRIBE_KEY, secrets.token_bytes(_KEY_BYTES))
     return key
+
+
+# The key as HMAC's hash takes it: 64 bytes against 0x36, 64 against 0x5c (RFC 2104); rotord.forgotten_name reads it so.
+FORGET_KEY = """
+INSERT INTO rotord.keys AS k (name, value)
+VALUES ('forget', $1)
+ON CONFLICT (name) DO UPDATE SET value = k.value
+RETURNING value
+"""
+_BLOCK_BYTES = 64
+
+
+async def forget_key(db: Executor) -> bytes:
+    """The key of forgotten names, as its two blocks; a random one on the first call ever."""
+    key = secrets.token_bytes(_BLOCK_BYTES)
+    pads: bytes = await db.fetchval(FORGET_KEY, bytes(byte ^ 0x36 for byte in key) + bytes(byte ^ 0x5C for byte in key))
+    return pads

@@ -110,6 +110,7 @@ WITH again AS (
   UPDATE rotord.provider_posts
   SET folded_at = NULL
   WHERE folded_at IS NOT NULL AND ($1::timestamptz IS NULL OR received_at >= $1)
+    AND erased_at IS NULL
   RETURNING 1
 )
 SELECT count(*)
@@ -121,24 +122,6 @@ async def replay(db: Executor, since: datetime | None) -> int:
     """Have them folded again by the leader: an event that is there stays as it is, and only what was not understood before is new."""
     count: int = await db.fetchval(REPLAY, since, timeout=600)
     return count
-
-
-FORGET: Final = """
-DELETE FROM rotord.provider_posts
-WHERE id IN (SELECT id
-             FROM rotord.provider_posts
-             WHERE received_at < clock_timestamp() - make_interval(days => $1) AND folded_at IS NOT NULL
-             ORDER BY received_at
-             LIMIT $2)
-"""
-#: far above the longest time for which a provider tries a post again (SMTP2GO: 48 h), so that tokens outlive it
-KEPT_DAYS: Final = 30
-_FORGET_BATCH: Final = 2000
-
-
-async def forget(db: Executor) -> None:
-    """Delete some that are old."""
-    await db.execute(FORGET, KEPT_DAYS, _FORGET_BATCH)
 
 
 STANDING: Final = """

@@ -110,6 +110,7 @@ async def payloads(db: Executor, ids: Sequence[int]) -> list[Payload]:
 # READ COMMITTED a lease row that changed while we waited is judged by its new version: an old leader finds no row and begins nothing.
 # began_at is when the message was reserved, milliseconds before this statement's snapshot: a suppression that the snapshot does not show
 # was not committed then (a commit's time is taken before its flush, and it can be seen after it).
+# Who was forgotten is suppressed under another name, made with a key that is there from the first `rotord forget` on.
 # state || '': the rows are found by the primary key alone; without it a planner that knows nothing of the table walks queue_ready.
 BEGIN = """
 WITH fence AS MATERIALIZED (
@@ -134,7 +135,7 @@ WITH fence AS MATERIALIZED (
               WHEN l.expires_at <= clock_timestamp() THEN 'expired'
               WHEN EXISTS (
                 SELECT FROM rotord.suppressions s
-                 WHERE lower(s.recipient) = l.recipient
+                 WHERE lower(s.recipient) = ANY (ARRAY[l.recipient, rotord.forgotten_name(l.recipient, k.value)])
                    AND (s.client IS NULL OR s.client = l.client)
                    AND (l.kind = 'bulk' OR s.reason IN ('hard_bounce', 'manual'))) THEN 'suppressed'
               WHEN l.thread_key IS NOT NULL AND EXISTS (
@@ -144,6 +145,7 @@ WITH fence AS MATERIALIZED (
               ELSE 'sending' END AS verdict
     FROM locked l
     JOIN want w ON w.id = l.id AND w.client = l.client
+    LEFT JOIN rotord.keys k ON k.name = 'forget'
 ), begun AS (
   UPDATE rotord.queue q
      SET state = 'sending', attempt = j.attempt, attempts = q.attempts + 1,

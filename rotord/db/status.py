@@ -46,6 +46,7 @@ class Status:
     providers: list[Record]
     pauses: list[Record]
     alerts: list[Record]
+    bodies_blanked_upto: datetime | None
 
 
 async def read(conn: Connection) -> Status:
@@ -65,6 +66,7 @@ async def read(conn: Connection) -> Status:
             providers=await conn.fetch(PROVIDERS),
             pauses=await conn.fetch(PAUSES),
             alerts=await alerts.open_alerts(conn),
+            bodies_blanked_upto=await conn.fetchval(BLANKED),
         )
 
 
@@ -76,6 +78,12 @@ LEADER: Final = """
 SELECT node, epoch, elected_at, expires_at, expires_at > now() AS is_leading
 FROM rotord.lease
 WHERE epoch > 0
+"""
+
+BLANKED: Final = """
+SELECT upto
+FROM rotord.retention_progress
+WHERE name = 'bodies' AND id > 0
 """
 
 # The planner's own estimate: the rows a page had at the last vacuum, times the pages there are now.

@@ -2,7 +2,8 @@
 
 Owns the rows of `rotord.suppressions` that come from a command. Nothing is copied anywhere: the statement that begins a
 message reads this table, so one added here holds for every attempt that begins after the commit. Recipients are stored
-and looked for in the database's lower case. A client of None is everybody's.
+and looked for in the database's lower case; who was forgotten (db/forget.py) is found by the address and shown under
+another name. A client of None is everybody's.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ async def add(conn: Connection, rows: Sequence[Suppression]) -> int:
 
 REMOVE: Final = """
 DELETE FROM rotord.suppressions
-WHERE recipient = rotord.lower_case($1)
+WHERE recipient IN (rotord.lower_case($1), rotord.forgotten_name($1, (SELECT value FROM rotord.keys WHERE name = 'forget')))
   AND client IS NOT DISTINCT FROM $2
   AND ($3::text IS NULL OR reason = $3)
 RETURNING 1
@@ -64,7 +65,8 @@ FIND: Final = """
 SELECT client, recipient, reason, source, created_at
 FROM rotord.suppressions
 WHERE ($1::text IS NULL OR client = $1)
-  AND ($2::text IS NULL OR recipient = rotord.lower_case($2))
+  AND ($2::text IS NULL
+       OR recipient IN (rotord.lower_case($2), rotord.forgotten_name($2, (SELECT value FROM rotord.keys WHERE name = 'forget'))))
 ORDER BY recipient, client, reason
 LIMIT $3
 """
@@ -79,7 +81,8 @@ COUNT: Final = """
 SELECT count(*)
 FROM rotord.suppressions
 WHERE ($1::text IS NULL OR client = $1)
-  AND ($2::text IS NULL OR recipient = rotord.lower_case($2))
+  AND ($2::text IS NULL
+       OR recipient IN (rotord.lower_case($2), rotord.forgotten_name($2, (SELECT value FROM rotord.keys WHERE name = 'forget'))))
 """
 
 

@@ -55,7 +55,7 @@ class EventStore(Protocol):
         """Raise or resolve the alert on providers that do not report."""
 
     async def tidy(self) -> None:
-        """Make partitions, forget old posts."""
+        """Make partitions."""
 
 
 class Ingester:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from rotord.engine.leadership import Lease
     from rotord.engine.list_sync import ListSync
     from rotord.engine.preparation import Preparation
+    from rotord.engine.retention import Retention
     from rotord.engine.store import Store
     from rotord.journal import Journal
     from rotord.providers.base import LookUp, Provider
@@ -73,8 +74,10 @@ class Terms:
         monotonic: Callable[[], float],
         ingester: Ingester | None = None,
         journal: Journal | None = None,
+        retention: Retention | None = None,
     ) -> None:
         self._ingester = ingester
+        self._retention = retention
         self._store = store
         self._providers = providers
         self._preparation = preparation
@@ -117,6 +120,8 @@ class Terms:
                     services.create_task(self._config.lists.run(ended), name="lists")
                 if self._ingester is not None:
                     services.create_task(self._ingester.run(lease.term, ended), name="ingester")
+                if self._retention is not None:
+                    services.create_task(self._retention.run(ended), name="retention")
                 await self._fly(dispatcher, parts, ending)
                 if dispatcher.fenced:
                     lease.lost.set()

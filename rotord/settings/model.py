@@ -195,6 +195,33 @@ class Suppressions(Section):
         return {"none": (), "lasting": lasting, "all": (*lasting, "complaint", "unsubscribe")}[self.push]
 
 
+def _for_ever_or_long(days: int) -> int:
+    # 35: a calendar month is counted from attempts that its days' counters lack, and bounces come a month late
+    if 0 < days < 35:  # noqa: PLR2004
+        raise ValueError("wanted 0 (for ever) or at least 35 days")
+    return days
+
+
+class Retention(Section):
+    """How long what happened is kept. Rows of the outbox, what became of them, suppressions and statistics stay for ever."""
+
+    body_days: int = setting(
+        90,
+        "bodies and attachments, from when the message was settled; then it cannot be tried again; 0: for ever",
+        unit="days",
+        ge=0,
+        le=36_500,
+    )
+    attempts_days: Annotated[int, AfterValidator(_for_ever_or_long)] = setting(
+        400, "rows of rotord.attempts, from when they began; 0: for ever", unit="days", ge=0, le=36_500
+    )
+    events_days: Annotated[int, AfterValidator(_for_ever_or_long)] = setting(
+        400, "rows of rotord.events, dropped by the month; 0: for ever", unit="days", ge=0, le=36_500
+    )
+    # 3 days: the longest for which a provider tries a post again (SMTP2GO: 48 h), so that its token is still known then
+    posts_days: int = setting(30, "posts of providers as they came, for `rotord events replay`", unit="days", ge=3, le=3660)
+
+
 class Telegram(Section):
     """Alerts to a Telegram chat; off while token is empty."""
 
@@ -239,6 +266,7 @@ class Settings(BaseSettings):
     dkim: Annotated[Mapping[Name, Dkim], *FROZEN] = Field({}, validate_default=True)
     reconcile: Reconcile = Reconcile()
     suppressions: Suppressions = Suppressions()
+    retention: Retention = Retention()
     alerts: Alerts = Alerts()
     backup: Backup = Backup()
     log: Log = Log()

@@ -228,16 +228,6 @@ async def test_an_app_sees_its_own_clients_events_alone(db, term):
     assert seen == ["opened"]
 
 
-async def test_old_posts_are_forgotten_once_they_are_folded(db, term):
-    ids = [await post(db) for _ in range(2)]
-    await db.execute("UPDATE rotord.provider_posts SET received_at = now() - $1::interval", timedelta(days=31))
-    await events.fold(db, term, [], [Folded(ids[0])])
-
-    await posts.forget(db)
-
-    assert [row["id"] for row in await db.fetch("SELECT id FROM rotord.provider_posts")] == ids[1:]
-
-
 async def test_a_provider_that_should_report_and_does_not_is_alerted(db, database_url):
     from rotord.db.connect import open_pool  # noqa: PLC0415
     from rotord.db.event_store import PostgresEvents  # noqa: PLC0415
