@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import os
 import random
 import socket
 import time
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from outbox_rows import add_fleet, insert, make_uncertain
 
 from rotord.webhooks import sendgrid
+from tests.daemon import great_storm
 from tests.daemon.rig import Rig, running, wait_until
 
 PRIVATE = ec.generate_private_key(ec.SECP256R1())
@@ -106,3 +108,9 @@ async def test_a_short_storm_with_a_kill(db, database_url, tmp_path):
 @pytest.mark.timeout(600)
 async def test_a_long_storm_with_many_kills(db, database_url, tmp_path):
     await storm(db, database_url, tmp_path, messages=3000, kills=8)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(1800)
+async def test_a_great_storm_in_which_the_database_ends_too(tmp_path):
+    await great_storm.main(int(os.environ.get("ROTORD_STORM_EVENTS", "60000")), 4.0, tmp_path)
