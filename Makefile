@@ -17,7 +17,7 @@ define venv
 	"$$python" .ci/make_venv.py $(1)
 endef
 
-.PHONY: help setup setup-test demo run test test-system bench lint sim chaos lock clean
+.PHONY: help setup setup-test demo run test test-system bench lint sim chaos fuzz lock clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,15 @@ chaos: setup-test ## The system tests, ten times over in random order
 	.ci/debian-packages
 	$(BIN)/python .ci/make_prism.py
 	for round in 1 2 3 4 5 6 7 8 9 10; do $(BIN)/pytest -q -m "system or chaos" -p randomly || exit 1; done
+
+FUZZ_SECONDS ?= 600
+fuzz: setup-test ## Schemathesis on the HTTP routes and atheris on each parser, FUZZ_SECONDS (600) each
+	@[ -x .venv/fuzz/bin/schemathesis ] || { $(BIN)/python -m venv .venv/fuzz && \
+		.venv/fuzz/bin/pip install --quiet --disable-pip-version-check atheris==3.1.0 schemathesis==4.32.5; }
+	$(BIN)/python -m tests.fuzz.endpoint $(FUZZ_SECONDS)
+	for parser in mail report complaint notice form token mailgun sendgrid smtp2go; do echo "$$parser:"; \
+		PYTHONPATH=.:$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
+		.venv/fuzz/bin/python -m tests.fuzz.parsers $$parser $(FUZZ_SECONDS) || exit 1; done
 
 lock: ## Write .ci/requirements*.lock anew from pyproject.toml (make setup-test first)
 	$(BIN)/python -m venv .venv/uv

@@ -1,6 +1,9 @@
 """Events a second: stored from signed SendGrid batches of 100 over HTTP, then folded. One process is both sides.
 
-python -m bench.events [--batches 300]
+python -m bench.events [--batches 300] [--half-load-s 10]
+
+Answers are timed twice: as fast as they go, and at half of what is asked for (12,500 events a second), each post at its own moment whatever
+became of those before it, while the folder works beside it as it does in a daemon.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from rotord.core.records import Term
-from rotord.db import migrate
+from rotord.db import migrate, posts
 from rotord.db.connect import open_connection, open_pool
 from rotord.db.event_store import PostgresEvents
 from rotord.embedded import EmbeddedPostgres
@@ -31,6 +34,7 @@ from rotord.web.metrics import Counters
 from rotord.webhooks import sendgrid
 
 A_BATCH = 100
+HALF_LOAD = 12_500
 PARALLEL = 10
 PRIVATE = ec.generate_private_key(ec.SECP256R1())
 
@@ -62,7 +66,37 @@ async def post(url, batches, took):
             took.append(time.perf_counter() - began)
 
 
-async def main(count):
+async def post_at(session, url, at, body, headers, took):
+    loop = asyncio.get_running_loop()
+    await asyncio.sleep(at - loop.time())
+    async with session.post(url, data=body, headers=headers) as answer:
+        assert answer.status == 200
+    took.append(loop.time() - at)
+
+
+async def half_load(url, first, seconds):
+    """Open-loop: how long each answer took from the moment when its post was due."""
+    took = []
+    batches = [batch(first + number) for number in range(int(seconds * HALF_LOAD / A_BATCH))]
+    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
+        start = asyncio.get_running_loop().time() + 0.2
+        for number, (body, headers) in enumerate(batches):
+            group.create_task(post_at(session, url, start + number * A_BATCH / HALF_LOAD, body, headers, took))
+    return took
+
+
+async def fold_on(ingester, term):
+    while True:
+        if not await ingester.fold_some(term):
+            await asyncio.sleep(0.02)
+
+
+def said(took):
+    took.sort()
+    return f"answers p50 {took[len(took) // 2] * 1e3:.0f} ms, p99 {took[int(len(took) * 0.99)] * 1e3:.0f} ms"
+
+
+async def main(count, half_load_s):
     der = PRIVATE.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     keys = {"sg": ("sendgrid", base64.b64encode(der).decode())}
     with tempfile.TemporaryDirectory() as folder:
@@ -86,22 +120,31 @@ async def main(count):
                     for _ in range(PARALLEL):
                         posters.create_task(post(url, batches, took))
                 stored_s = time.perf_counter() - began
+                print(f"stored {count * A_BATCH / stored_s:,.0f} events/s; {said(took)} ({PARALLEL} at once, as fast as they go)")
+                async with await open_pool(server.dsn) as pool:
+                    ingester, term = Ingester(PostgresEvents(pool), parsers({"sg": "sendgrid"}, b"x" * 32)), Term(holder, 1, 0.0, 0)
+                    began = time.perf_counter()
+                    while await ingester.fold_some(term):
+                        pass
+                    folded_s = time.perf_counter() - began
+                    kept = await pool.fetchval("SELECT count(*) FROM rotord.events")
+                    print(f"folded {kept / folded_s:,.0f} events/s ({kept:,} of {count * A_BATCH:,}; the last waited {folded_s:.1f} s)")
+                    alone = await half_load(url, 1_000_000, half_load_s)
+                    print(f"at {HALF_LOAD:,} events/s: {said(alone)}")
+                    while await ingester.fold_some(term):
+                        pass
+                    folding = group.create_task(fold_on(ingester, term))
+                    beside = await half_load(url, 2_000_000, half_load_s)
+                    _, lag_s = await posts.standing(pool)
+                    print(f"the same beside the folder: {said(beside)}; it lags {lag_s:.1f} s at the end")
+                    folding.cancel()
                 side.cancel()
-            took.sort()
-            print(f"stored {count * A_BATCH / stored_s:,.0f} events/s; answers p50 {took[len(took) // 2] * 1e3:.0f} ms,", end=" ")
-            print(f"p99 {took[int(len(took) * 0.99)] * 1e3:.0f} ms ({PARALLEL} at once, as fast as they go)")
-            async with await open_pool(server.dsn) as pool:
-                ingester = Ingester(PostgresEvents(pool), parsers({"sg": "sendgrid"}, b"x" * 32))
-                began = time.perf_counter()
-                while await ingester.fold_some(Term(holder, 1, 0.0, 0)):
-                    pass
-                folded_s = time.perf_counter() - began
-                kept = await pool.fetchval("SELECT count(*) FROM rotord.events")
-            print(f"folded {kept / folded_s:,.0f} events/s ({kept:,} of {count * A_BATCH:,}; the last waited {folded_s:.1f} s)")
             await connection.close()
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--batches", type=int, default=300)
-    asyncio.run(main(parser.parse_args().batches))
+    parser.add_argument("--half-load-s", type=float, default=10)
+    given = parser.parse_args()
+    asyncio.run(main(given.batches, given.half_load_s))

@@ -78,7 +78,11 @@ class Ingester:
     async def fold_some(self, term: Term) -> bool:
         """Fold a batch of posts and take the notes; False when there was nothing to fold, or another leads."""
         rows = await until_done(lambda: self._store.unfolded(POSTS, SIZE), "read posts")
-        if rows and not await self._fold(term, [self._read(row) for row in rows]):
+        read = []
+        for row in rows:
+            read.append(self._read(row))
+            await asyncio.sleep(0)  # a batch is read for 0.1 s: meanwhile posts wait to be answered and messages to leave
+        if read and not await self._fold(term, read):
             return False
         for _ in range(APPLIES):
             looked_at, settled = await until_done(lambda: self._store.apply(term), "apply events")
