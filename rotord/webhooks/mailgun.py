@@ -72,7 +72,8 @@ def parse(body: bytes, _content_type: str) -> Parsed:
     try:
         content = orjson.loads(body)
         data = content["event-data"]
-        name, recipient, at = str(data["event"]), mailbox(data["recipient"]), float(data["timestamp"])
+        name, at = str(data["event"]), float(data["timestamp"])
+        recipient = mailbox(data.get("recipient")) or _only_recipient(_object(data.get("message")))
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise UnreadableError(f"not an event of Mailgun's: {error!r}"[:200]) from None
     if name in IGNORED:
@@ -115,9 +116,22 @@ def _failed(data: dict[str, Any]) -> tuple[EventKind, Reason | None]:
     return EventKind.BOUNCED, Reason.HARD_BOUNCE if hard else None
 
 
+def _only_recipient(message: dict[str, Any]) -> str:
+    """Whom a message was to, where the event does not say it (`rejected`)."""
+    recipients = message.get("recipients")
+    if isinstance(recipients, list) and len(recipients) == 1:
+        return mailbox(recipients[0])
+    return mailbox(_object(message.get("headers")).get("to"))
+
+
 def _reason(data: dict[str, Any]) -> str:
-    status = _object(data.get("delivery-status"))
-    parts = (data.get("reason"), status.get("code"), status.get("message") or status.get("description"), data.get("url"))
+    status, rejected = _object(data.get("delivery-status")), _object(data.get("reject"))
+    parts = (
+        data.get("reason") or rejected.get("reason"),
+        status.get("code"),
+        status.get("message") or status.get("description") or rejected.get("description"),
+        data.get("url"),
+    )
     return words(" ".join(str(part) for part in parts if part))
 
 

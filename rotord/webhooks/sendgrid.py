@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 WINDOW_S: Final = 26 * 3600.0
 SIGNATURE: Final = "x-twilio-email-event-webhook-signature"
 TIMESTAMP: Final = "x-twilio-email-event-webhook-timestamp"
+#: a number of seconds from here on is one of milliseconds: the year 5138, or 1973
+_MILLISECONDS: Final = 1e11
 #: what 768 kB can hold
 MOST_EVENTS: Final = 10_000
 
@@ -87,22 +89,27 @@ def parse(body: bytes, _content_type: str) -> Parsed:
 
 
 def _event(item: dict[str, Any]) -> Event:
-    kind = KINDS[item["event"]]
+    kind = KINDS[str(item["event"]).lower()]
     email, at = mailbox(item["email"]), item["timestamp"]
     text = " ".join(str(item[name]) for name in ("reason", "response", "url") if item.get(name))
     sg_message_id = words(item.get("sg_message_id", ""), 200)
     return Event(
         kind=kind,
-        occurred_at=float(at),
+        occurred_at=_seconds(float(at)),
         recipient=email,
         # sg_event_id is not in it: retries are said to carry new ones
-        key=natural_key(sg_message_id or item.get("smtp-id", ""), item["event"], email, at, text),
+        key=natural_key(sg_message_id or item.get("smtp-id", ""), str(item["event"]).lower(), email, at, text),
         reason=words(text),
         attempt_id=attempt(item.get("rotord_attempt")),
         message_id=bare_id(item.get("smtp-id")),
         provider_message_id=sg_message_id,
         suppresses=_suppresses(kind, item),
     )
+
+
+def _seconds(at: float) -> float:
+    """Opens of AMP mails are shown with milliseconds."""
+    return at / 1000 if at >= _MILLISECONDS else at
 
 
 def _suppresses(kind: EventKind, item: dict[str, Any]) -> Reason | None:

@@ -47,12 +47,14 @@ def parse(body: bytes, content_type: str) -> Parsed:
         return Parsed([], [words(name or "(no event)", 60)])
     if kind is EventKind.BOUNCED and str(data.get("bounce", "")).lower() == "soft":
         kind = EventKind.DEFERRED  # for now, by its own word
-    recipients = [data["rcpt"]] if data.get("rcpt") else data.get("recipients") or []
+    one = data.get("rcpt") or data.get("email")
+    recipients = [one] if one else data.get("recipients") or []
     recipients = recipients if isinstance(recipients, list) else [recipients]
     header = {key.lower(): value for key, value in data.items()}
-    text = " ".join(str(data[key]) for key in ("reason", "message", "url", "link") if data.get(key))
+    text = " ".join(str(data[key]) for key in ("reason", "message", "context", "url", "link") if data.get(key))
+    told_at = data.get("time") or data.get("timestamp")
     try:
-        at = _seconds(data["time"])
+        at = _seconds(told_at)
     except (KeyError, ValueError, TypeError, OverflowError):
         raise UnreadableError("no time in it") from None
     events = [
@@ -60,7 +62,7 @@ def parse(body: bytes, content_type: str) -> Parsed:
             kind=kind,
             occurred_at=at,
             recipient=mailbox(recipient),
-            key=natural_key(data.get("email_id", ""), name, mailbox(recipient), data["time"], data.get("url") or data.get("link") or ""),
+            key=natural_key(data.get("email_id", ""), name, mailbox(recipient), told_at, data.get("url") or data.get("link") or ""),
             reason=words(text),
             attempt_id=attempt(header.get("x-rotord-attempt")),
             message_id=bare_id(header.get("message-id")),
@@ -76,16 +78,17 @@ def _suppresses(kind: EventKind, text: str) -> Reason | None:
     """A reject is about the recipient only when it stands on a list (others: our sender, a sandboxed key)."""
     if kind is not EventKind.DROPPED:
         return SUPPRESSES.get(kind)
-    if "suppress" not in text:
-        return None
     if "unsubscri" in text:
         return Reason.UNSUBSCRIBE
-    return Reason.COMPLAINT if "spam" in text or "complain" in text else Reason.HARD_BOUNCE
+    listed = "suppress" in text
+    if "complain" in text or (listed and "spam" in text):
+        return Reason.COMPLAINT
+    return Reason.HARD_BOUNCE if listed or "bounced" in text else None
 
 
 def _fields(body: bytes, content_type: str) -> dict[str, Any]:
     try:
-        if "json" in content_type.lower():
+        if "json" in content_type.lower() or body.lstrip()[:1] == b"{":
             content = orjson.loads(body)
         else:
             content = {}

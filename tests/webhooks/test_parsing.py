@@ -67,6 +67,24 @@ def test_mailgun(event, fields, kind, suppresses):
     assert read.message_id == "20130503182626.18666.16540@acme.example"
 
 
+@pytest.mark.parametrize(
+    ("message", "recipient"),
+    [
+        ({"headers": {"to": "Recipient <R@Example.com>", "message-id": "m@acme.example"}}, "r@example.com"),
+        ({"headers": {}, "recipients": ["r@example.com"]}, "r@example.com"),
+        ({"headers": {"to": "r@example.com, s@example.com"}, "recipients": ["r@example.com", "s@example.com"]}, ""),
+        ("stored elsewhere", ""),
+    ],
+)
+def test_mailguns_rejected_names_its_recipient_elsewhere(message, recipient):
+    reject = {"reason": "Sandbox subdomains are for test purposes only.", "description": "Please add your own domain"}
+    data = {"event": "rejected", "id": "x", "timestamp": AT, "reject": reject, "message": message}
+    (read,), _ = mailgun.parse(json.dumps({"event-data": data}).encode(), "application/json")
+
+    assert (read.kind, read.recipient, read.suppresses) == (K.DROPPED, recipient, None)
+    assert read.reason == "Sandbox subdomains are for test purposes only. Please add your own domain"
+
+
 def test_mailgun_tells_its_reason_and_survives_variables_that_are_a_sentence():
     (read,), _ = of_mailgun(
         "failed", **failed("permanent", "bounce", 550, "5.1.1\r\nNo such\x00 user"), **{"user-variables": "could not be loaded"}
@@ -122,6 +140,13 @@ def test_sendgrid(fields, kind, suppresses):
     assert read.reason == (fields.get("reason") or fields.get("response") or fields.get("url") or "")
 
 
+def test_sendgrids_examples_with_capitals_and_milliseconds():
+    batch = [SENDGRID | {"event": "Processed"}, SENDGRID | {"event": "open", "timestamp": 1591726752372}]
+    (first, second), unknown = sendgrid.parse(json.dumps(batch).encode(), "")
+
+    assert (first.kind, second.kind, second.occurred_at, unknown) == (K.ACCEPTED, K.OPENED, 1591726752.372, [])
+
+
 def test_sendgrids_odd_ones_are_counted_and_hide_no_others():
     batch = [{"event": "account_status_change"}, 7, None, SENDGRID | {"event": "new"}, SENDGRID | {"event": "delivered"}, {"event": "group_resubscribe"},  # noqa: E501
              SENDGRID | {"event": "open", "sg_machine_open": True}]  # fmt: skip
@@ -161,6 +186,15 @@ SMTP2GO = {
         ({"event": "unsubscribed", "rcpt": "r@example.org"}, K.UNSUBSCRIBED, Reason.UNSUBSCRIBE),
         ({"event": "reject", "rcpt": "r@example.org", "reason": "recipient is suppressed"}, K.DROPPED, Reason.HARD_BOUNCE),
         ({"event": "reject", "rcpt": "r@example.org", "reason": "sender is unverified"}, K.DROPPED, None),
+        ({"event": "reject", "rcpt": "r@example.org", "reason": "rejected as spam"}, K.DROPPED, None),
+        ({"event": "reject", "rcpt": "r@example.org", "message": "has previously hard-bounced"}, K.DROPPED, Reason.HARD_BOUNCE),
+        ({"event": "reject", "rcpt": "r@example.org", "context": "made a spam complaint"}, K.DROPPED, Reason.COMPLAINT),
+        ({"event": "reject", "rcpt": "r@example.org", "message": "recipient has unsubscribed"}, K.DROPPED, Reason.UNSUBSCRIBE),
+        (
+            {"event": "bounce", "bounce": "hard", "email": "r@example.org", "context": "RCPT TO:<r@example.org>"},
+            K.BOUNCED,
+            Reason.HARD_BOUNCE,
+        ),
         ({"event": "opened", "rcpt": "r@example.org"}, K.OPENED, None),
         ({"event": "click", "rcpt": "r@example.org", "url": "https://a.example/"}, K.CLICKED, None),
     ],
@@ -174,6 +208,19 @@ def test_smtp2go_as_json_and_as_a_form(fields, kind, suppresses):
     assert (read.kind, read.suppresses, unknown) == (kind, suppresses, [])
     assert (read.recipient, read.occurred_at, read.attempt_id) == ("r@example.org", 1770487502.0, 1889567281723441152)
     assert read.message_id == "7.0123456789abcdef01234567@acme.example"
+
+
+def test_smtp2gos_json_is_known_by_its_shape_and_its_time_by_either_name():
+    body = {"event": "delivered", "rcpt": "r@example.org", "email_id": "x", "timestamp": 1700000100}
+    (read,), _ = smtp2go.parse(b" " + json.dumps(body).encode(), "")
+
+    assert (read.kind, read.recipient, read.occurred_at) == (K.DELIVERED, "r@example.org", 1700000100.0)
+
+
+def test_smtp2gos_short_messages_to_telephones_are_nothing_of_ours():
+    body = {"event": "delivered", "destination_number": "+61400000000", "time": "2026-02-07T18:05:02Z", "status_code": "delivered"}
+
+    assert smtp2go.parse(json.dumps(body).encode(), "application/json") == ([], [])
 
 
 #: what the parser of JSON takes and `str` falls over
