@@ -101,6 +101,18 @@ class Daemon:
             self.process.send_signal(signal.SIGTERM)
             await asyncio.wait_for(self.process.wait(), 60)
 
+    async def command(self, *words: str) -> float:
+        """Run a command on the same configuration; its seconds."""
+        began = time.perf_counter()
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "rotord", "--config", str(self.folder / "rotord.toml"), *words,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        _, said = await process.communicate()
+        if process.returncode:
+            raise RuntimeError(f"rotord {' '.join(words)}: {said.decode()[-500:]}")
+        return time.perf_counter() - began
+
     @property
     def log(self) -> str:
         return (self.folder / "daemon.log").read_text()
