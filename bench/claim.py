@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import fill
+from bench.figures import Figure, Scale
 from bench.running import told
 from bench.statements import Explaining, Line
 from rotord.db import queue, settle
@@ -171,6 +172,23 @@ def report(result: dict[str, Any]) -> None:
         for name, row in result.items():
             figures = "".join(f"{row[which][one]:12.2f}" for one in STATEMENTS[1:])
             print(f"  {name:34}{row[which]['lanes']:9.2f}{figures}{row[of_all]:9.2f}{row[ratio]:9.2f}{most:9.1f}")
+
+
+async def figures(scale: Scale) -> list[Figure]:
+    backlogs, history, held = {
+        Scale.TINY: ([7000, 14_000], 2000, 1000),
+        Scale.SHORT: ([10_000, 200_000], 200_000, 20_000),
+        Scale.FULL: ([10_000, 1_000_000, 5_000_000], 5_000_000, 100_000),
+    }[scale]
+    result = await run(backlogs, history, held)
+    first = next(iter(result.values()))["pages_a_message"]
+    pages = [
+        Figure(
+            f"pages a message, {name}", row["pages_a_message"], "", at_most=PAGES_AT_MOST * first, beside=f"time x {row['ms_ratio']:.2f}"
+        )
+        for name, row in result.items()
+    ]
+    return [*pages, *(Figure(f"look for lanes, {name}", row["p50_ms"]["lanes"], "ms") for name, row in result.items())]
 
 
 def main(words: list[str] | None = None) -> dict[str, Any]:

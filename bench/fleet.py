@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import decisions, fill
+from bench.figures import Figure, Scale
 from bench.running import Daemon, relay, told
 from rotord.db.connect import open_connection
 from rotord.db.migrate import migrate
@@ -96,6 +97,16 @@ def row(size: int, attempts: int) -> dict[str, Any]:
     found = decisions.row(size, max(1, size // fill.ADDRESSES_A_CLIENT))
     kept = {name: found[name] for name in ("choose_us", "settle_us", "throttled_us", "blocked_ms", "bytes")}
     return {**asyncio.run(start(size, min(attempts, size * ATTEMPTS_AN_ADDRESS))), **kept}
+
+
+async def figures(scale: Scale) -> list[Figure]:
+    size, attempts = {Scale.TINY: (1200, 5000), Scale.SHORT: (12_000, 480_000), Scale.FULL: (100_000, 4_000_000)}[scale]
+    found = await start(size, attempts)
+    return [
+        Figure(f"start to first send, {size:,} addresses, {attempts:,} attempts", found["start_s"], "s", at_most=START_AT_MOST_S),
+        Figure("memory at its most while starting", found["peak_mb"], "MB", beside=f"{found['rss_mb']:.0f} MB then"),
+        Figure("a changed row is in force after", found["reload_ms"], "ms", at_most=2000.0),
+    ]
 
 
 def report(table: list[dict[str, Any]]) -> None:

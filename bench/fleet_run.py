@@ -2,9 +2,9 @@
 
     python -m bench.fleet_run [--minutes 3] [--addresses 100000] [--rate 556] [--json]
 
-A bulk row for each client in turn, 10 transactional rows a second among them. Of client-0 one domain may send, twice an hour from each of its
-25 addresses, so that it runs into its caps; the others' addresses may 20 times. The real daemon, an SMTP relay of 50 connections that answers
-after 20 ms, an embedded server with its usual, durable settings. What inserts and what receives is not counted.
+A bulk row for each client in turn, 10 transactional rows a second among them. Of client-0 one domain may send, twice an hour from each of
+its 25 addresses, so that it runs into its caps; the others' addresses may 20 times. The real daemon, an SMTP relay of 50 connections that
+answers after 20 ms, an embedded server with its usual, durable settings. What inserts and what receives is not counted.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import fill
+from bench.figures import Figure, Scale
 from bench.running import Daemon, Relay, family_cpu_s, relay, told
 from rotord.db.connect import open_connection
 from rotord.db.migrate import migrate
@@ -169,14 +170,26 @@ def report(found: dict[str, Any]) -> None:
     print(f"{found['addresses']:,} addresses, {found['rate']:,.0f} messages/s, {found['minutes']:g} minutes, load {found['load']:.1f}")
     print(f"cores              {daemon + postgres:.2f} (daemon {daemon:.2f}, PostgreSQL {postgres:.2f}; at most {CORE_AT_MOST})")
     print(f"daemon's memory    {found['rss_mb'][0]:,.0f} MB at first, {found['rss_mb'][-1]:,.0f} MB at last")
-    print(
-        f"insert to socket   p50 {found['quick_p50_ms']:.0f} ms, p99 {found['quick_p99_ms']:.0f} ms, worst {found['quick_worst_ms']:.0f} ms",
-        end="",
-    )
-    print(f" (transactional; p99 at most {P99_MS_AT_MOST:.0f})")
+    took = ", ".join(f"{name} {found[f'quick_{name}_ms']:.0f} ms" for name in ("p50", "p99", "worst"))
+    print(f"insert to socket   {took} (transactional; p99 at most {P99_MS_AT_MOST:.0f})")
     print(f"messages           {found['inserted']:,} inserted, {found['arrived']:,} arrived, {found['twice']} twice")
     print(f"caps               worst hour of any address {found['worst_hour_of_any_address']}, capped client sent", end=" ")
     print(f"{found['capped_client_sent']:,} of {found['capped_client_may']:,} that it may")
+
+
+async def figures(scale: Scale) -> list[Figure]:
+    minutes, addresses, rate = {Scale.TINY: (0.1, 1200, 50.0), Scale.SHORT: (0.5, 100_000, 556.0), Scale.FULL: (15.0, 100_000, 556.0)}[
+        scale
+    ]
+    found = await run(minutes, addresses, rate)
+    cores = found["daemon_cores"] + found["postgres_cores"]
+    return [
+        Figure("cores, daemon and PostgreSQL", cores, "", at_most=CORE_AT_MOST, beside=f"load {found['load']:.1f}"),
+        Figure("insert to socket p99, transactional", found["quick_p99_ms"], "ms", at_most=P99_MS_AT_MOST),
+        Figure("daemon's memory at last", found["rss_mb"][-1], "MB", beside=f"{found['rss_mb'][0]:.0f} MB at first"),
+        Figure("of what the caps allow", found["capped_client_sent"] / found["capped_client_may"], "", at_most=1.0),
+        Figure("sent twice", found["twice"], "", at_most=0.0),
+    ]
 
 
 def main(words: list[str] | None = None) -> dict[str, Any]:

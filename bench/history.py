@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import claim, fill
+from bench.figures import Figure, Scale
 from bench.fleet import FIRST
 from bench.running import Daemon, relay, told
 from rotord.db import stats
@@ -109,11 +110,17 @@ async def measure(url: str, messages: int, events_each: int) -> dict[str, float]
 
 async def run(messages: int, events_each: int) -> dict[str, dict[str, float]]:
     result = {}
-    for size in (min(YOUNG, messages), messages):
+    for size in sorted({min(YOUNG, messages), messages}):
         with tempfile.TemporaryDirectory() as state:
             async with EmbeddedPostgres(Path(state)) as server:
                 result[f"{size:,}"] = await measure(server.dsn, size, events_each)
     return result
+
+
+async def figures(scale: Scale) -> list[Figure]:
+    messages, each = {Scale.TINY: (2000, 1), Scale.SHORT: (100_000, 2), Scale.FULL: (5_000_000, 6)}[scale]
+    young, old = (await run(messages, each)).values() if messages > YOUNG else ({}, next(iter((await run(messages, each)).values())))
+    return [Figure(name, figure, "", beside=f"{young[name]:.2f} when young" if young else "") for name, figure in old.items()]
 
 
 def report(result: dict[str, dict[str, float]]) -> None:
