@@ -176,7 +176,7 @@ def report(result: dict[str, Any]) -> None:
 
 async def figures(scale: Scale) -> list[Figure]:
     backlogs, history, held = {
-        Scale.TINY: ([7000, 14_000], 2000, 1000),
+        Scale.TINY: ([7000, 21_000], 2000, 1000),
         Scale.SHORT: ([10_000, 200_000], 200_000, 20_000),
         Scale.FULL: ([10_000, 1_000_000, 5_000_000], 5_000_000, 100_000),
     }[scale]
