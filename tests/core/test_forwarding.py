@@ -51,7 +51,7 @@ def rendered(found):
     return render(message, Sender("a@acme.example"), attempt_id=1, date=0)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(MAILS, st.emails() | st.text(max_size=20) | st.sampled_from(["a..b@x.example", "jörg@x.example", "jo@bücher.example", "a@b@c"]))
 def test_any_reply_can_be_passed_on(raw, sender):
     found = forward(raw, sender, "a@acme.example")
