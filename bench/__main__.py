@@ -33,6 +33,7 @@ ROWS = {
     "claim": "a claim behind 10,000 rows and behind many more, after a history, while an old snapshot is held open",
     "fleet": "start to the first send with a day's ledger behind it, a changed row",
     "fleet_run": "100,000 addresses at 556 messages/s: processor time, memory, caps, insert to socket",
+    "peers": "the queues that others use, with the same handler, beside rotord",
     "history": "what commands and a start take after years",
 }
 

@@ -118,7 +118,7 @@ async def run(messages: int, events_each: int) -> dict[str, dict[str, float]]:
 
 
 async def figures(scale: Scale) -> list[Figure]:
-    messages, each = {Scale.TINY: (2000, 1), Scale.SHORT: (100_000, 2), Scale.FULL: (5_000_000, 6)}[scale]
+    messages, each = {Scale.TINY: (2000, 1), Scale.SHORT: (10_000, 2), Scale.FULL: (5_000_000, 6)}[scale]
     young, old = (await run(messages, each)).values() if messages > YOUNG else ({}, next(iter((await run(messages, each)).values())))
     return [Figure(name, figure, "", beside=f"{young[name]:.2f} when young" if young else "") for name, figure in old.items()]
 
