@@ -181,7 +181,8 @@ async def fold(
 
 # What is uncertain in the ledger and told of by its provider was taken by it (a drop: taken, then refused). The finish stays as it was
 # known: windows counted it so. A row that waits to be sent again (on_uncertain = resend) need not be; one that is on the wire keeps its
-# note. `delivery` is computed from all events, so a note that is taken twice moves nothing.
+# note. The look-ups stand behind a LIMIT: as a plain EXISTS they became one hash of all that is uncertain, 2 s for each 500 notes of
+# 250,000. `delivery` is computed from all events, so a note that is taken twice moves nothing.
 APPLY: Final = """
 WITH fence AS MATERIALIZED (
   SELECT 1
@@ -191,13 +192,18 @@ WITH fence AS MATERIALIZED (
 ), noted AS MATERIALIZED (
   SELECT w.outbox_id, s.id IS NOT NULL AS settled, s.delivery
     FROM rotord.event_waits w
-    LEFT JOIN rotord.message_state s ON s.id = w.outbox_id
-   WHERE EXISTS (SELECT FROM fence)
-     AND (s.id IS NOT NULL
-          OR EXISTS (SELECT
-                       FROM rotord.attempts a
-                       JOIN rotord.queue q ON q.id = a.outbox_id AND q.state <> 'sending'
-                      WHERE a.outbox_id = w.outbox_id AND a.outcome = 'uncertain'))
+    LEFT JOIN LATERAL (
+      SELECT id, delivery
+        FROM rotord.message_state
+       WHERE id = w.outbox_id
+       LIMIT 1) s ON true
+    LEFT JOIN LATERAL (
+      SELECT a.id
+        FROM rotord.attempts a
+        JOIN rotord.queue q ON q.id = a.outbox_id AND q.state <> 'sending'
+       WHERE a.outbox_id = w.outbox_id AND a.outcome = 'uncertain' AND s.id IS NULL
+       LIMIT 1) u ON true
+   WHERE EXISTS (SELECT FROM fence) AND (s.id IS NOT NULL OR u.id IS NOT NULL)
    LIMIT $3
 ), word AS MATERIALIZED (
   SELECT n.outbox_id, n.settled, coalesce(array_position($4::text[], n.delivery), 0) AS was, e.rank
@@ -210,7 +216,11 @@ WITH fence AS MATERIALIZED (
 ), proven AS MATERIALIZED (
   SELECT a.id, a.outbox_id, e.refused, e.occurred_at, e.provider_message_id
     FROM noted n
-    JOIN rotord.attempts a ON a.outbox_id = n.outbox_id AND a.outcome = 'uncertain'
+   CROSS JOIN LATERAL (
+     SELECT id, outbox_id
+       FROM rotord.attempts
+      WHERE outbox_id = n.outbox_id AND outcome = 'uncertain'
+     OFFSET 0) a
    CROSS JOIN LATERAL (
      SELECT bool_and(kind = 'dropped') AS refused, min(occurred_at) AS occurred_at, max(provider_message_id) AS provider_message_id
        FROM rotord.events

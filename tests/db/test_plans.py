@@ -16,7 +16,7 @@ from plan_watch import PlanWatch
 from rotord.core.events import Event, EventKind
 from rotord.core.model import Blame, Outcome, Reply
 from rotord.core.records import Begin, Cursor, LaneRequest, Next, Settlement, Step, Term
-from rotord.db import campaigns, explain, forwards, lease, ledger, queue, senders, settle, stats
+from rotord.db import campaigns, events, explain, forwards, lease, ledger, queue, senders, settle, stats
 
 BIG = ("queue", "outbox", "attempts", "message_state", "suppressions", "threads", "fleet_changes")
 BATCH = 100
@@ -138,6 +138,40 @@ async def pass_on(db, outbox_id):
     assert isinstance(await forwards.pass_on(db, "relay", reply, outbox_id), int)
 
 
+POST = """
+INSERT INTO rotord.provider_posts (provider, route, token, digest, content_type, body) VALUES ('relay', 'webhooks', 't', '', '', '')
+RETURNING id
+"""
+
+
+async def fold(db, facts):
+    post, at = await db.fetchval(POST), facts.term.now
+    told = [
+        events.Told(post, "relay", Event(EventKind.DELIVERED, at, "r@example.org", b"%d" % n, attempt_id=one.attempt_id))
+        for n, one in enumerate(facts.settlements)
+    ]
+    claimed = [
+        events.Told(post, "relay", Event(EventKind.DELIVERED, at, "r@example.org", b"c%d" % n), 1_000_000 + n) for n in range(1, 101)
+    ]
+    assert await events.fold(db, facts.term, told + claimed, [events.Folded(post)]) == len(told) + len(claimed)
+
+
+# Notes of 500 that are uncertain and 300 that were sent, and what was told of the first.
+NOTES = """
+WITH notes AS (
+  INSERT INTO rotord.event_waits SELECT generate_series(164501, 165000) UNION ALL SELECT generate_series(1000001, 1000300)
+)
+INSERT INTO rotord.events (outbox_id, client, provider, kind, occurred_at, received_at, recipient, attempt_id, key)
+SELECT i, 'client-1', 'relay', 'delivered', now(), now(), 'r@example.org', (SELECT id FROM rotord.attempts WHERE outbox_id = i), int4send(i)
+  FROM generate_series(164501, 165000) AS i
+"""
+
+
+async def take_notes(db, term):
+    await db.execute(NOTES)
+    assert [await events.apply(db, term), await events.apply(db, term)] == [(500, 500), (300, 0)]
+
+
 async def recover(db, term):
     await db.execute("UPDATE rotord.lease SET epoch = 4")
     assert await settle.recover(db, Term(HOLDER, 4, term.now, term.ids_from), 60.0) == 500
@@ -172,6 +206,8 @@ STATEMENTS: dict[str, tuple[Any, set[str]]] = {
     "requests_of_others": (lambda db, facts: ledger.requests_of_others(db, facts.term.now, "client-1", ["relay"]), {"attempts_pkey"}),
     "changes": (lambda db, facts: senders.changes(db, facts.mark), {"fleet_changes_xid"}),
     "roll_up": (lambda db, facts: stats.roll_up(db, facts.term.now), {"attempts_pkey", "attempts_outbox", "outbox_pkey"}),
+    "fold": (fold, {"attempts_pkey", "attempts_outbox", "outbox_pkey", "suppressions_lower"}),
+    "take_notes": (lambda db, facts: take_notes(db, facts.term), {"attempts_pkey", "attempts_outbox", "queue_pkey", "message_state_pkey"}),
     "sweep": (lambda db, _: sweep(db), {"queue_ready", "outbox_pkey", "attempts_pkey", *HEAD_OF_THREAD}),
     "win": (lambda db, _: win(db), {"attempts_pkey"}),
     "swept": (lambda db, facts: lease.sweep(db, ledger.over_by(facts.term.now + 10_000), 60.0), {"attempts_pkey"}),
