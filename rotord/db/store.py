@@ -143,8 +143,7 @@ class PostgresStore:
 
     async def roll_up(self, now: float) -> None:
         """See db.stats."""
-        while await stats.roll_up(self._pool, now) == stats.BATCH:
-            pass
+        await stats.roll_up(self._pool, now)
 
     async def tidy(self, now: float) -> None:
         """Count finished days, forget changes of the fleet that everybody has seen, call back what is queued in cancelled campaigns.

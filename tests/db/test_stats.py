@@ -111,11 +111,6 @@ class Story:
         await stats.roll_up(self.db, self.now + 2 * stats.SETTLE_S)
 
 
-async def settled(story):
-    while await stats.roll_up(story.db, story.now + 2 * stats.SETTLE_S):
-        pass
-
-
 def table(rows):
     return sorted(tuple(row) for row in rows)
 
@@ -127,7 +122,7 @@ async def test_kept_and_recounted_are_equal_after_random_operations(db, seed, mo
     story = Story(db, seed)
     for _ in range(250):
         await story.step()
-    await settled(story)
+    await story.count()
 
     kept = table(await db.fetch(KEPT))
     assert kept == table(await db.fetch(RECOUNT))
