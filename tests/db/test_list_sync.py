@@ -8,7 +8,7 @@ from outbox_rows import add_fleet
 
 from rotord.core.lookups import Trouble, Unclear
 from rotord.core.suppression_lists import Added, Entry, ListKey, Page, Span
-from rotord.db import list_sync
+from rotord.db import forget, list_sync
 from rotord.db.list_store import PostgresLists, Weighing
 from rotord.db.list_sync import PushKey
 from rotord.engine.list_sync import ListSync
@@ -161,6 +161,18 @@ async def test_what_is_covered_already_gets_no_second_row_and_what_is_stricter_d
     rows = await db.fetch("SELECT client, recipient FROM rotord.suppressions WHERE source = 'list of mg'")
 
     assert {tuple(row) for row in rows} == {("acme", "complaint@example.org"), ("acme", "unsubscribe@example.org")}
+
+
+async def test_who_was_forgotten_is_not_brought_back_by_a_list(db):
+    await forget.forget(db, "r0@example.org")
+    lists = Lists(pages=1)
+    for _ in range(2):
+        await exchange(db, lists, every_s=0.0, reasons=["manual", "hard_bounce"])
+
+    rows = await recipients(db)
+    assert rows
+    assert all(one.endswith("@forgotten.invalid") for one in rows)
+    assert (lists.asked, lists.added) == ([0, 0], [])
 
 
 async def test_two_at_once_add_each_row_once(db, database_url):
