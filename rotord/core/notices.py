@@ -63,6 +63,7 @@ def read(mail: Part, returned: Part | None) -> Notice:
     found = [(address, _reason(words, words.lower().find(address))) for address in named]
     if not to.intersection(named):
         read = _in_shape(words, shapes.HEADING) or _listed(words) or _in_sentences(words)
+        read = [(address, reason) for address, reason in read if not address.startswith("@")]  # before it were dots alone
         found = read if not found or any(address in to for address, _ in read) else found
     failed = {address: reason for address, reason in found if address not in ours and (address in to or not shapes.KEEPERS.match(address))}
     if not failed and len(to) == 1 and not to & ours:

@@ -118,7 +118,8 @@ def addresses(text: str) -> list[str]:
     """Every address of a field, lower case: those in angle brackets if there are any, else those in no quoted name or comment."""
     cut = text[:HEADER_LENGTH]
     places = _BRACKETED.findall(cut) or [_ASIDES.sub(" ", cut)]
-    return [found.group().strip(_TRIM).lower() for place in places for found in _ADDRESS.finditer(place)]
+    found = (match.group().strip(_TRIM).lower() for place in places for match in _ADDRESS.finditer(place))
+    return [one for one in found if not one.startswith("@")]  # of quotes and dots alone before it nothing is left
 
 
 def message_ids(text: str) -> list[str]:

@@ -104,6 +104,17 @@ def test_a_forged_return_path_is_none(attempt_id: int, at: int) -> None:
     assert return_path.attempt_of(KEY, f"{forged}@{domain}") is None
 
 
+@pytest.mark.parametrize("local", ["`", "'", "...", "*'"])
+def test_marks_alone_before_an_at_are_nobody(local: str) -> None:
+    notice = "Return-Path: <>\nFrom: MAILER-DAEMON@mx.example\nTo: a@b.example\nSubject: failure notice\n\n"
+    report = "Content-Type: message/delivery-status\n\nFinal-Recipient: rfc822; {}@shop.example\nAction: failed\nStatus: 5.1.1\n"
+
+    assert received.addresses(f"{local}@shop.example") == []
+    for mail in (notice + f"<{local}@shop.example>: 550 no such user\n", report.format(local)):
+        found = recognised(mail.encode())
+        assert not isinstance(found, Bounced) or not any(one.recipient for one in found.bounces)
+
+
 def test_expectations_are_json_of_kinds() -> None:
     kinds = {entry["is"] for entry in json.loads((CORPUS / "expected.json").read_text()).values()}
 
