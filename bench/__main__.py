@@ -34,6 +34,7 @@ ROWS = {
     "fleet": "start to the first send with a day's ledger behind it, a changed row",
     "fleet_run": "100,000 addresses at 556 messages/s: processor time, memory, caps, insert to socket",
     "peers": "the queues that others use, with the same handler, beside rotord",
+    "postfix": "a durable relay, beside the SMTP row",
     "history": "what commands and a start take after years",
 }
 

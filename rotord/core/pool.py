@@ -254,15 +254,9 @@ class SenderPool:
         return self._past.setdefault((_STATE_OF[level], name), RollingCap()) if state is None else state.cap
 
     def _states(self, level: Level) -> Mapping[str, AddressState | DomainState | ClientState]:
-        match level:
-            case Level.ADDRESS:
-                return self.addresses
-            case Level.DOMAIN:
-                return self.domains
-            case Level.CLIENT:
-                return self.clients
-            case Level.PROVIDER | Level.CAMPAIGN:
-                return {}
+        known: dict[Level, Mapping[str, AddressState | DomainState | ClientState]]
+        known = {Level.ADDRESS: self.addresses, Level.DOMAIN: self.domains, Level.CLIENT: self.clients}
+        return known.get(level, {})
 
     # -- decisions ---------------------------------------------------------------------------------------------------------------
 
