@@ -70,15 +70,15 @@ WITH fence AS MATERIALIZED (
         ORDER BY id DESC
         LIMIT 1)) a ON true
     LEFT JOIN rotord.keys k ON k.name = 'forget'
-    LEFT JOIN LATERAL (
-      (SELECT recipient AS name
-         FROM rotord.outbox
-        WHERE k.value IS NOT NULL AND id = a.outbox_id AND recipient LIKE '%@forgotten.invalid')
-      UNION ALL
-      (SELECT recipient
-         FROM rotord.suppressions
-        WHERE lower(recipient) = rotord.forgotten_name(t.recipient, k.value))
-      LIMIT 1) f ON true
+   CROSS JOIN LATERAL (
+     SELECT coalesce(
+       (SELECT recipient
+          FROM rotord.outbox
+         WHERE k.value IS NOT NULL AND id = a.outbox_id AND recipient LIKE '%@forgotten.invalid'),
+       (SELECT (array_agg(recipient))[1]
+          FROM rotord.suppressions
+         WHERE k.value IS NOT NULL AND lower(recipient) = rotord.forgotten_name(t.recipient, k.value))) AS name
+     OFFSET 0) f
    WHERE EXISTS (SELECT FROM fence)
 ), fresh AS (
   INSERT INTO rotord.events (outbox_id, client, provider, kind, occurred_at, received_at, recipient, reason, raw_id, attempt_id,

@@ -94,7 +94,7 @@ BEGIN
           UNION ALL
           SELECT 'reply', id, reply_to FROM inserted WHERE campaign = 'forwarded replies') AS w
     JOIN rotord.keys AS k ON k.name = 'forget'
-    WHERE EXISTS (SELECT FROM rotord.suppressions AS s WHERE lower(s.recipient) = rotord.forgotten_name(w.person, k.value))
+    WHERE EXISTS (SELECT FROM rotord.suppressions AS s WHERE lower(s.recipient) = rotord.forgotten_name(w.person, k.value) OFFSET 0)
     ON CONFLICT DO NOTHING;
   END IF;
   RETURN NULL;
@@ -107,11 +107,10 @@ DECLARE
   forgotten text;
 BEGIN
   NEW.recipient := rotord.lower_case(NEW.recipient);
-  SELECT s.recipient INTO forgotten
+  SELECT (array_agg(s.recipient))[1] INTO forgotten  -- LIMIT 1 would have a planner without statistics walk the table
   FROM rotord.keys AS k
   JOIN rotord.suppressions AS s ON lower(s.recipient) = rotord.forgotten_name(NEW.recipient, k.value)
-  WHERE k.name = 'forget'
-  LIMIT 1;
+  WHERE k.name = 'forget';
   NEW.recipient := coalesce(forgotten, NEW.recipient);
   RETURN NEW;
 END

@@ -16,7 +16,7 @@ from plan_watch import PlanWatch
 from rotord.core.events import Event, EventKind
 from rotord.core.model import Blame, Outcome, Reply
 from rotord.core.records import Begin, Cursor, LaneRequest, Next, Settlement, Step, Term
-from rotord.db import campaigns, events, explain, forwards, lease, ledger, queue, senders, settle, stats
+from rotord.db import campaigns, events, explain, forget, forwards, keys, lease, ledger, queue, retention, senders, settle, stats
 
 BIG = ("queue", "outbox", "attempts", "message_state", "suppressions", "threads", "fleet_changes")
 BATCH = 100
@@ -177,6 +177,46 @@ async def recover(db, term):
     assert await settle.recover(db, Term(HOLDER, 4, term.now, term.ids_from), 60.0) == 500
 
 
+async def blank_bodies(db):
+    assert await retention.blank_bodies(db, 0)
+
+
+async def delete_attempts(db):
+    await db.execute("INSERT INTO rotord.daily_counters SELECT now()::date, 'p', 'c', 'd', 'a', 1, 1")
+    await db.execute("UPDATE rotord.stats_progress SET upto = 9223372036854775807")
+    assert await retention.delete_attempts(db, 2, 0) > 0
+
+
+async def note(db):
+    """Whom forgetting finds before it erases."""
+    pads = await keys.forget_key(db)
+    [(name, _)] = await db.fetch(forget.SUPPRESS, "gone7@example.org", pads)
+    await db.execute(forget.NOTE, "R7@example.org", name)
+    assert len(await db.fetch(forget.NOTED, "R7@example.org", name)) == 2
+    await db.fetch(forget.NOTE_REPLIES, "R7@example.org", name, forwards.CAMPAIGN, forwards.KEY)
+
+
+async def begin_when_somebody_is_forgotten(db, facts):
+    await keys.forget_key(db)
+    await queue.begin(db, facts.term, facts.begins)
+
+
+async def fold_when_somebody_is_forgotten(db, facts):
+    await keys.forget_key(db)
+    await fold(db, facts)
+
+
+async def insert_when_somebody_is_forgotten(db):
+    await keys.forget_key(db)
+    await db.execute(INSERT, 4674)
+
+
+async def erase(db, begins):
+    await keys.forget_key(db)
+    ids = [begin.outbox_id for begin in begins]
+    assert await forget.erase_messages(db, ids) == (len(ids), len(ids), 0)
+
+
 INSERT = """
 INSERT INTO rotord.outbox (client, recipient, subject, body_text, thread_key, campaign)
 SELECT 'client-1', 'R@Example.org', 's', 'b', 't' || i, 'c1' FROM generate_series(4475, $1::int) AS i
@@ -190,6 +230,10 @@ STATEMENTS: dict[str, tuple[Any, set[str]]] = {
     "payloads": (lambda db, facts: queue.payloads(db, [begin.outbox_id for begin in facts.begins]), {"outbox_pkey", "threads_pkey"}),
     "begin": (
         lambda db, facts: queue.begin(db, facts.term, facts.begins),
+        {"queue_pkey", "outbox_pkey", "suppressions_lower", "queue_thread", "threads_pkey"},
+    ),
+    "begin_when_somebody_is_forgotten": (
+        begin_when_somebody_is_forgotten,
         {"queue_pkey", "outbox_pkey", "suppressions_lower", "queue_thread", "threads_pkey"},
     ),
     "settle": (lambda db, facts: settle.settle(db, facts.settlements), {"attempts_pkey", "outbox_pkey", *HEAD_OF_THREAD}),
@@ -207,8 +251,22 @@ STATEMENTS: dict[str, tuple[Any, set[str]]] = {
     "changes": (lambda db, facts: senders.changes(db, facts.mark), {"fleet_changes_xid"}),
     "roll_up": (lambda db, facts: stats.roll_up(db, facts.term.now), {"attempts_pkey", "attempts_outbox", "outbox_pkey"}),
     "fold": (fold, {"attempts_pkey", "attempts_outbox", "outbox_pkey", "suppressions_lower"}),
+    "fold_when_somebody_is_forgotten": (
+        fold_when_somebody_is_forgotten,
+        {"attempts_pkey", "attempts_outbox", "outbox_pkey", "suppressions_lower"},
+    ),
     "take_notes": (lambda db, facts: take_notes(db, facts.term), {"attempts_pkey", "attempts_outbox", "queue_pkey", "message_state_pkey"}),
     "sweep": (lambda db, _: sweep(db), {"queue_ready", "outbox_pkey", "attempts_pkey", *HEAD_OF_THREAD}),
+    "blank_bodies": (lambda db, _: blank_bodies(db), {"message_state_settled", "outbox_pkey"}),
+    "delete_attempts": (lambda db, _: delete_attempts(db), {"attempts_pkey", "queue_pkey"}),
+    "forget_note": (
+        lambda db, _: note(db),
+        {"suppressions_lower", "outbox_recipient", "outbox_pkey", "outbox_campaign", "outbox_idempotency_key_is_unique_per_client"},
+    ),
+    "forget_erase": (
+        lambda db, facts: erase(db, facts.begins),
+        {"queue_pkey", "outbox_pkey", "message_state_pkey", "attempts_outbox", "attempts_pkey", "threads_pkey"},
+    ),
     "win": (lambda db, _: win(db), {"attempts_pkey"}),
     "swept": (lambda db, facts: lease.sweep(db, ledger.over_by(facts.term.now + 10_000), 60.0), {"attempts_pkey"}),
     "recover": (lambda db, facts: recover(db, facts.term), {"attempts_pkey", "queue_pkey", "threads_pkey"}),
@@ -224,6 +282,10 @@ STATEMENTS: dict[str, tuple[Any, set[str]]] = {
             "queue_thread",
             "threads_pkey",
         },
+    ),
+    "insert_when_somebody_is_forgotten": (
+        lambda db, _: insert_when_somebody_is_forgotten(db),
+        {"queue_thread", "threads_pkey", "suppressions_lower"},
     ),
     "why_message": (
         lambda db, facts: explain.message(db, facts.begins[0].outbox_id),
