@@ -213,9 +213,11 @@ async def _rebuild(session: Session, *, client: str = "", email: str = "") -> tu
         [config.limits(name, prefer=settings.routing.prefer) for name, config in settings.providers.items()],
         settings.engine.thread_wait_seconds,
     )
-    apply_fleet(pool, await senders.load(conn))
-    if email in pool.addresses:
-        client = pool.addresses[email].domain.value.client
+    if email:
+        client = await senders.client_of(conn, email) or ""
+    fleet = await senders.load_of(conn, client)
+    # Who asks for a name that is not there is told of names like it.
+    apply_fleet(pool, fleet if fleet.clients else await senders.load(conn))
     capped = [name for name, gate in pool.providers.items() if (gate.limits.per_hour, gate.limits.per_day) != (None, None)]
     if client in pool.clients:
         # A day of a big client is a million attempts: they are not read where nothing counts them.

@@ -70,6 +70,42 @@ async def load(db: Executor, timeout_s: float | None = None) -> Fleet:
     )
 
 
+CLIENT_OF = """
+SELECT d.client
+  FROM rotord.addresses a
+  JOIN rotord.domains d ON d.name = a.domain
+ WHERE a.email = $1
+"""
+
+
+async def client_of(db: Executor, email: str) -> str | None:
+    """Whose address this is."""
+    client: str | None = await db.fetchval(CLIENT_OF, email)
+    return client
+
+
+NAMES_OF = """
+SELECT d.name, array_remove(array_agg(a.email), NULL)
+  FROM rotord.domains d
+  LEFT JOIN rotord.addresses a ON a.domain = d.name
+ WHERE d.client = $1
+ GROUP BY d.name
+"""
+
+
+async def load_of(db: Executor, client: str) -> Fleet:
+    """One client's part of the fleet; no client when there is none of that name."""
+    rows = await db.fetch(NAMES_OF, client)
+    return Fleet(
+        "",
+        await _clients(db, [client]),
+        await _domains(db, [row[0] for row in rows]),
+        await _addresses(db, [email for row in rows for email in row[1]]),
+        paused=await _paused(db),
+        campaigns=await _campaigns(db),
+    )
+
+
 async def changes(db: Executor, mark: str) -> Fleet:
     """What changed since `mark`; what is gone by name. `paused` is None when no pause and no campaign changed."""
     new_mark: str = await db.fetchval(MARK)
