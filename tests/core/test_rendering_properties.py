@@ -38,7 +38,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 LABEL = st.sampled_from(["a", "x1", "acme-mail", "b" * 63]) | st.text(LETTERS, min_size=1, max_size=9)
 DOMAIN = st.lists(LABEL, min_size=1, max_size=3).map(".".join)
 LOCAL = st.sampled_from(["jane.doe", "o'hara", "a+b=c", "x" * 64, "!#$%&*/?^_`{|}~-"]) | st.text(LETTERS, min_size=1, max_size=9)
-ADDRESS = st.builds("{}@{}".format, LOCAL, DOMAIN)
+ADDRESS = st.builds("{}@{}".format, LOCAL, DOMAIN).filter(lambda address: len(address) <= 254)  # RFC 5321 4.5.3.1.3
 REFERENCE = st.builds("<{}@{}>".format, LOCAL, DOMAIN)
 HEADER_NAME = st.sampled_from(["X-Campaign", "Precedence", "Feedback-ID", "X-" + "a" * 48, "X-" + "a" * 49, "X" * 76]) | st.text(
     LETTERS, min_size=1, max_size=9
