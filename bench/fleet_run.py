@@ -55,7 +55,7 @@ VALUES ('client-' || $1::int, 'quick@recipients.example', 'Now', 'Now', jsonb_bu
 """
 
 
-IS_BUSY = "SELECT EXISTS (SELECT FROM rotord.queue WHERE client <> 'client-0' OR state = 'sending')"
+LEFT = "SELECT count(*) FROM rotord.queue WHERE client <> 'client-0' OR state = 'sending'"
 
 
 class Load:
@@ -121,17 +121,18 @@ async def run(minutes: float, addresses: int, rate: float) -> dict[str, Any]:
                     group.create_task(load.run(seconds))
                     await asyncio.sleep(min(WARM_S, seconds / 4))
                     used = await sampled(daemon, server.pid, seconds - 2 * min(WARM_S, seconds / 4))
-                await drained(db)
-                found = judged(receiver, load, tight)
+                left = await drained(db)
+                found = {**judged(receiver, load, tight), "left": left}
             await db.close()
     return {"minutes": minutes, "addresses": addresses, "rate": rate, **used, **found}
 
 
-async def drained(db: asyncpg.Connection) -> None:
-    """Until nothing is left but what client-0's caps hold back."""
-    async with asyncio.timeout(DRAIN_S):
-        while await db.fetchval(IS_BUSY):  # noqa: ASYNC110 - another process's doing
-            await asyncio.sleep(0.5)
+async def drained(db: asyncpg.Connection) -> int:
+    """Wait until nothing is left but what client-0's caps hold back; how many are left after a minute."""
+    give_up = time.monotonic() + DRAIN_S
+    while (left := await db.fetchval(LEFT)) and time.monotonic() < give_up:  # noqa: ASYNC110 - another process's doing
+        await asyncio.sleep(0.5)
+    return int(left)
 
 
 def judged(receiver: Relay, load: Load, tight: int) -> dict[str, Any]:
@@ -172,7 +173,8 @@ def report(found: dict[str, Any]) -> None:
     print(f"daemon's memory    {found['rss_mb'][0]:,.0f} MB at first, {found['rss_mb'][-1]:,.0f} MB at last")
     took = ", ".join(f"{name} {found[f'quick_{name}_ms']:.0f} ms" for name in ("p50", "p99", "worst"))
     print(f"insert to socket   {took} (transactional; p99 at most {P99_MS_AT_MOST:.0f})")
-    print(f"messages           {found['inserted']:,} inserted, {found['arrived']:,} arrived, {found['twice']} twice")
+    print(f"messages           {found['inserted']:,} inserted, {found['arrived']:,} arrived, {found['twice']} twice", end=", ")
+    print(f"{found['left']:,} left in the queue that may go")
     print(f"caps               worst hour of any address {found['worst_hour_of_any_address']}, capped client sent", end=" ")
     print(f"{found['capped_client_sent']:,} of {found['capped_client_may']:,} that it may")
 
