@@ -18,6 +18,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import aiohttp
+import structlog
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -76,12 +77,13 @@ async def post_at(session, url, at, body, headers, took):
 
 async def half_load(url, first, seconds):
     """Open-loop: how long each answer took from the moment when its post was due."""
-    took = []
+    took, cpu_s = [], time.process_time()
     batches = [batch(first + number) for number in range(int(seconds * HALF_LOAD / A_BATCH))]
     async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
         start = asyncio.get_running_loop().time() + 0.2
         for number, (body, headers) in enumerate(batches):
             group.create_task(post_at(session, url, start + number * A_BATCH / HALF_LOAD, body, headers, took))
+    print(f"(this process, poster and listener, {(time.process_time() - cpu_s) / seconds:.0%} of a core)", end=" ")
     return took
 
 
@@ -147,4 +149,5 @@ if __name__ == "__main__":
     parser.add_argument("--batches", type=int, default=300)
     parser.add_argument("--half-load-s", type=float, default=10)
     given = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))  # warnings: a line a batch would be measured, too
     asyncio.run(main(given.batches, given.half_load_s))
