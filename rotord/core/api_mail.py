@@ -43,7 +43,7 @@ class ApiMail:
 
 
 def api_mail(message: Message, sender: Sender, wire: bytes) -> ApiMail:
-    """Take a rendered message apart. `wire` is what rendering made of the two, signed or not."""
+    """Take a rendered message apart. `wire` is what rendering made of the two, whole or its headers alone."""
     block = wire.partition(b"\r\n\r\n")[0].decode()
     fields = [(name, value.strip(" ")) for name, _, value in (line.partition(":") for line in _FOLD.sub("", block).split("\r\n"))]
     subject = next((value for name, value in fields if name.lower() == "subject"), "")

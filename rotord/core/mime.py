@@ -211,10 +211,7 @@ def encode_body(body: str, what: str) -> tuple[str, bytes]:
     7bit if the text is that already, else quoted-printable or base64, whichever is smaller. `From ` at the start of a line is
     never left bare: mail stores put a `>` before it, and then no signature holds.
     """
-    try:
-        raw = body.encode()
-    except UnicodeEncodeError:
-        raise RenderError(f"The {what} holds half a surrogate pair, which is no character.") from None
+    raw = octets(body, what)
     if b"\r" in raw:
         raw = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if body.isascii() and _is_7bit(raw):
@@ -223,6 +220,14 @@ def encode_body(body: str, what: str) -> tuple[str, bytes]:
     if 6 * len(raw.translate(None, _QP_SAFE)) <= len(raw):
         return "quoted-printable", _quoted_printable(raw)
     return "base64", encode_base64(raw.replace(b"\n", b"\r\n"))
+
+
+def octets(body: str, what: str) -> bytes:
+    """Return a body in UTF-8, or refuse it."""
+    try:
+        return body.encode()
+    except UnicodeEncodeError:
+        raise RenderError(f"The {what} holds half a surrogate pair, which is no character.") from None
 
 
 def _is_7bit(raw: bytes) -> bool:

@@ -16,6 +16,7 @@ import binascii
 import hashlib
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from rotord.core import mime
@@ -72,6 +73,8 @@ _ENCODINGS: Final = {
     encoding: Header("Content-Transfer-Encoding", f"Content-Transfer-Encoding: {encoding}")
     for encoding in ("7bit", "quoted-printable", "base64")
 }
+_TOO_LARGE: Final = f"The message is larger than {MESSAGE_BYTES} bytes."
+_BODILESS: Final = "The message has neither a text nor an HTML body."
 _BLANKS: Final = str.maketrans("", "", "\r\n\t ")
 
 
@@ -174,12 +177,14 @@ def render(
     unsubscribe_mailto: str = "",
     redirect_to: str = "",
     smtputf8: bool = False,
+    headers_only: bool = False,
 ) -> bytes:
     """Return the complete message. `redirect_to` is the rehearsal's recipient: To is his, the subject names the real one.
 
     `unsubscribe_mailto` is an address or a mailto: link; both links are for bulk mail and ignored for transactional.
+    `headers_only`: for a provider that writes the body itself; what is wrong with the body is refused all the same.
     """
-    entity = _content(message, f"=_rotord.{attempt_id:x}")
+    entity = _checked_parts(message) if headers_only else _content(message, f"=_rotord.{attempt_id:x}")
     top = (
         Header("Date", f"Date: {_date(date)}"),
         *_addressed(message, sender, redirect_to=redirect_to, smtputf8=smtputf8),
@@ -197,14 +202,19 @@ def render(
     last = b"\r\n" if entity.content and not entity.content.endswith(b"\r\n") else b""
     wire = b"".join((block, b"\r\n\r\n", entity.content, last))
     if len(wire) > MESSAGE_BYTES:
-        raise RenderError(f"The message is larger than {MESSAGE_BYTES} bytes.")
+        raise RenderError(_TOO_LARGE)
     mime.check_wire(wire)
     return wire
 
 
 def _date(at: float) -> str:
+    return _date_of(int(at))
+
+
+@lru_cache(maxsize=4)  # a turn's messages share it
+def _date_of(at: int) -> str:
     # Not strftime: its names of days and months are the locale's.
-    moment = datetime.fromtimestamp(int(at), UTC)
+    moment = datetime.fromtimestamp(at, UTC)
     return (
         f"{_DAYS[moment.weekday()]}, {moment.day:02d} {_MONTHS[moment.month - 1]} {moment.year:04d} "
         f"{moment.hour:02d}:{moment.minute:02d}:{moment.second:02d} +0000"
@@ -272,6 +282,21 @@ def _custom(message: Message) -> list[Header]:
     return [mime.text(name, value, f"header {name}") for name, value in headers(dict(message.headers)).items()]
 
 
+def _checked_parts(message: Message) -> Entity:
+    """Refuse what `_content` refuses, and write nothing."""
+    if message.body_text is None and message.body_html is None:
+        raise RenderError(_BODILESS)
+    size = 0
+    for body, what in ((message.body_text or "", "text body"), (message.body_html or "", "HTML body")):
+        size += len(body) if body.isascii() else len(mime.octets(body, what))
+    for file in message.attachments:
+        _check_attachment(file)
+        size += len(file.content) * 4 // 3
+    if size > MESSAGE_BYTES:
+        raise RenderError(_TOO_LARGE)
+    return Entity((), b"")
+
+
 def _content(message: Message, boundary: str) -> Entity:
     bodies = []
     if message.body_text is not None:
@@ -279,7 +304,7 @@ def _content(message: Message, boundary: str) -> Entity:
     if message.body_html is not None:
         bodies.append(_body("html", message.body_html))
     if not bodies:
-        raise RenderError("The message has neither a text nor an HTML body.")
+        raise RenderError(_BODILESS)
     entity = bodies[0] if len(bodies) == 1 else mime.multipart("alternative", f"{boundary}.a", bodies)
     if not message.attachments:
         return entity

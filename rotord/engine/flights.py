@@ -7,7 +7,7 @@ before it is `not_sent`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import structlog
@@ -15,6 +15,7 @@ import structlog
 from rotord.core.model import Outcome, Reply
 from rotord.core.records import Settlement
 from rotord.core.settling import RetryPolicy, Way, next_step
+from rotord.providers.base import Envelope
 
 if TYPE_CHECKING:
     import asyncio
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from rotord.engine.clock import DatabaseClock
     from rotord.engine.recorder import Recorder
     from rotord.journal import Journal
-    from rotord.providers.base import Envelope, Slot
+    from rotord.providers.base import Slot
 
 _log = structlog.get_logger(__name__)
 # Nobody but us is to blame for these.
@@ -124,7 +125,10 @@ class Flights:
             self._land(flight, reply)
 
     def _noted(self, envelope: Envelope) -> Envelope:
-        return envelope if self._journal is None else replace(envelope, leaving=self._journal.leaving)
+        if self._journal is None:
+            return envelope
+        # Not `replace`, which takes ten times as long.
+        return Envelope(envelope.attempt_id, envelope.sender, envelope.message, envelope.mime, self._journal.leaving)
 
     def _land(self, flight: Flight, reply: Reply) -> None:
         now, provider = self._clock.latest(), flight.assignment.provider

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rotord.core.mime import RenderError
@@ -35,14 +36,17 @@ class Preparation:
     redirect_to: str = ""
     unsubscribe_mailto: Callable[[int], str] = lambda _: ""
 
-    async def envelope(self, payload: Payload, size: int, assignment: Assignment, attempt_id: int, message_id: str) -> Envelope:
+    async def envelope(
+        self, payload: Payload, size: int, assignment: Assignment, attempt_id: int, message_id: str, *, headers_only: bool = False
+    ) -> Envelope:
         """Render and sign. Raises RenderError, with a sentence for the row's last_error."""
-        signer = self.signers.get(assignment.domain.value.name)
-        if size >= IN_THREAD_FROM or signer is not None:
-            return await asyncio.to_thread(self._envelope, payload, assignment, attempt_id, message_id, signer)
-        return self._envelope(payload, assignment, attempt_id, message_id, None)
+        signer = None if headers_only else self.signers.get(assignment.domain.value.name)
+        call = partial(self._envelope, payload, assignment, attempt_id, message_id, signer, headers_only=headers_only)
+        return await asyncio.to_thread(call) if size >= IN_THREAD_FROM or signer is not None else call()
 
-    def _envelope(self, payload: Payload, assignment: Assignment, attempt_id: int, message_id: str, signer: Signer | None) -> Envelope:
+    def _envelope(
+        self, payload: Payload, assignment: Assignment, attempt_id: int, message_id: str, signer: Signer | None, *, headers_only: bool
+    ) -> Envelope:
         message = _message(payload, message_id)
         sender, client = Sender(assignment.email, assignment.address.value.display_name), assignment.client.value
         mime = render(
@@ -54,6 +58,7 @@ class Preparation:
             unsubscribe_mailto=self.unsubscribe_mailto(message.id) if message.kind is Kind.BULK else "",
             redirect_to=self.redirect_to,
             smtputf8=not all(_local_part_is_ascii(address) for address in (message.recipient, sender.email, message.reply_to)),
+            headers_only=headers_only,
         )
         if signer is not None:
             mime = signer.sign(mime, assignment.began_at)

@@ -25,6 +25,8 @@ def _unnoted(_attempt_id: int) -> None:
 class Envelope:
     """One message on its way: what the attempt needs, rendered. `mime` is complete, CRLF line ends, signed if it is signed.
 
+    For a provider that `writes_mail` itself it is the headers alone, unsigned: a signature would not hold over what it writes.
+
     A provider calls `leaving` with the attempt's id right before it hands over the last byte, with no await between the two: should the
     process be killed, what it was not called for counts as never sent. An OSError of it means: do not send.
     """
@@ -53,6 +55,8 @@ class Provider(Protocol):
 
     name: str
     kind: str
+    #: it makes the mail from its parts, so no body is encoded and nothing signed for it
+    writes_mail: bool
     #: seconds after which an attempt is over whatever happened: the ledger's deadline_at comes from it
     attempt_timeout_s: float
 

@@ -67,6 +67,8 @@ class Api(Protocol):
     """What is particular to one provider. Both methods are pure: the same arguments, the same result."""
 
     kind: str
+    #: see Provider
+    writes_mail: bool
     #: what must stand in no text, whatever a server sends back
     secrets: tuple[str, ...]
 
@@ -82,7 +84,7 @@ class HttpProvider:
 
     def __init__(self, api: Api, config: ApiConfig, clock: Callable[[], float] = time.monotonic) -> None:
         self.name = config.name
-        self.kind = api.kind
+        self.kind, self.writes_mail = api.kind, api.writes_mail
         self.attempt_timeout_s = config.total_timeout_s
         self._api = api
         self._secrets = tuple(filter(None, api.secrets))
@@ -182,7 +184,7 @@ class HttpProvider:
     async def exchange(self, slot: HttpSlot, envelope: Envelope) -> Judgement:
         """Make the request of one message, at most `TRIES` times while nothing of it has left."""
         try:
-            if len(envelope.mime) < _IN_THREAD_FROM:
+            if _size(envelope) < _IN_THREAD_FROM:
                 request = self._api.request(envelope)
             else:
                 request = await asyncio.to_thread(self._api.request, envelope)
@@ -258,6 +260,13 @@ class HttpProvider:
         if not any(secret in reply.text or secret in reply.code for secret in self._secrets):
             return reply
         return replace(reply, code=masked(reply.code, self._secrets), text=masked(reply.text, self._secrets))
+
+
+def _size(envelope: Envelope) -> int:
+    message = envelope.message
+    return (
+        len(envelope.mime) + len(message.body_text or "") + len(message.body_html or "") + sum(len(f.content) for f in message.attachments)
+    )
 
 
 class HttpSlot:

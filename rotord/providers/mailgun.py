@@ -62,6 +62,7 @@ class MailgunApi:
     """Requests and answers; `base_url` says the region."""
 
     kind = "mailgun"
+    writes_mail = False
 
     def __init__(self, config: ApiConfig) -> None:
         authorization = aiohttp.encode_basic_auth("api", config.api_key)

@@ -52,6 +52,7 @@ class SandboxProvider:
     """The sandbox as a provider: always up, `max_in_flight` slots."""
 
     kind = "sandbox"
+    writes_mail = False
 
     def __init__(self, config: SandboxConfig) -> None:
         self.name = config.name

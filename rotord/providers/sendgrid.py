@@ -57,6 +57,7 @@ class SendgridApi:
     """Requests and answers."""
 
     kind = "sendgrid"
+    writes_mail = True
 
     def __init__(self, config: ApiConfig) -> None:
         self.secrets: tuple[str, ...] = (config.api_key,)

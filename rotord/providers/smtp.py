@@ -47,6 +47,7 @@ class SmtpProvider:
     """A relay that speaks SMTP. Sends over up to `config.connections` sessions; keeps one open while there is no work."""
 
     kind = "smtp"
+    writes_mail = False
 
     def __init__(self, config: SmtpConfig, clock: Callable[[], float] = time.monotonic) -> None:
         self.name = config.name

@@ -65,6 +65,7 @@ class Smtp2goApi:
     """Requests and answers; `base_url` ends in /v3."""
 
     kind = "smtp2go"
+    writes_mail = True
 
     def __init__(self, config: ApiConfig) -> None:
         self.secrets: tuple[str, ...] = (config.api_key,)

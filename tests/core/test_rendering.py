@@ -258,10 +258,19 @@ REFUSED = {
 }
 
 
+@pytest.mark.parametrize("shape", GOLDEN)
+def test_without_its_body_a_message_has_the_same_headers_but_those_of_the_body(shape: str) -> None:
+    _, changes, options = GOLDEN[shape]
+    whole = rendered(changes, **options).partition(b"\r\nMIME-Version: 1.0")[0]
+
+    assert rendered(changes, **options, headers_only=True) == whole + b"\r\nMIME-Version: 1.0\r\n\r\n"
+
+
+@pytest.mark.parametrize("headers_only", [False, True])
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_hostile_row_is_refused_in_one_sentence(case: str) -> None:
+def test_a_hostile_row_is_refused_in_one_sentence(case: str, headers_only: bool) -> None:
     with pytest.raises(RenderError) as caught:
-        rendered(REFUSED[case])
+        rendered(REFUSED[case], headers_only=headers_only)
 
     sentence = str(caught.value)
     assert sentence.endswith(".")

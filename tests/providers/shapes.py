@@ -72,8 +72,8 @@ SHAPES = {
 _FIELDS = set(Message.__dataclass_fields__)
 
 
-def envelope_of(name, attempt_id=7):
-    """The shape as the engine would hand it to a provider."""
+def envelope_of(name, attempt_id=7, *, headers_only=False):
+    """The shape as the engine would hand it to a provider; `headers_only` to one that writes the mail itself."""
     shape = SHAPES[name]
     fields = {
         "id": 42,
@@ -87,7 +87,9 @@ def envelope_of(name, attempt_id=7):
     message = Message(**fields)
     sender = shape.get("sender", Sender("news@acme-mail.example", "Acme News"))
     options = {key: value for key, value in shape.items() if key not in _FIELDS and key != "sender"}
-    mime = render(message, sender, attempt_id=attempt_id, date=1_800_000_000, **({"unsubscribe_url": LINK} | options))
+    mime = render(
+        message, sender, attempt_id=attempt_id, date=1_800_000_000, headers_only=headers_only, **({"unsubscribe_url": LINK} | options)
+    )
     if redirect_to := shape.get("redirect_to"):
         fields |= {"recipient": redirect_to, "recipient_name": ""}
     return Envelope(attempt_id, sender, Message(**fields), mime)

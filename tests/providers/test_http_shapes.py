@@ -16,8 +16,8 @@ async def test_the_mail_is_the_same_on_every_route(kind, tmp_path):
     async with double(kind, tmp_path) as server:
         async with api(kind, server) as provider:
             for number, name in enumerate(SHAPES, 1):
-                envelope = envelope_of(name, number)
-                expected = facts(envelope.mime)
+                envelope = envelope_of(name, number, headers_only=provider.writes_mail)
+                expected = facts(envelope_of(name, number).mime)
                 if kind == "sendgrid" and not expected["subject"]:
                     expected["subject"] = " "  # it takes no empty one
 

@@ -96,6 +96,7 @@ class SimProvider:
     """`rotord.providers.base.Provider` of one process. `moment` is told what happens, and raises when the process is dead."""
 
     kind = "sandbox"
+    writes_mail = False
     attempt_timeout_s = TIMEOUT_S
 
     def __init__(self, receiver: Receiver, capacity: int, moment: Callable[[str], None]) -> None:
