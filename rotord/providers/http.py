@@ -27,6 +27,7 @@ from rotord.core.replies import clean
 from rotord.providers.answers import masked
 from rotord.providers.availability import Availability
 from rotord.providers.base import ProviderStatus
+from rotord.providers.deadlines import Deadlines
 from rotord.providers.http_request import Body, call
 from rotord.providers.slowdown import Slowdown
 
@@ -96,6 +97,7 @@ class HttpProvider:
         self._in_flight = 0
         self._session: aiohttp.ClientSession | None = None
         self._work = asyncio.Event()
+        self._deadlines = Deadlines()
         self._wake: Callable[[], None] = lambda: None
 
     def ready(self) -> int:
@@ -190,7 +192,7 @@ class HttpProvider:
                 request = await asyncio.to_thread(self._api.request, envelope)
         except RenderError as error:
             return Judgement(Reply(Outcome.REJECTED, Blame.CONTENT, "", clean(str(error))))
-        deadline = asyncio.get_running_loop().time() + self._config.total_timeout_s
+        deadline = self._deadlines.until(asyncio.get_running_loop().time() + self._config.total_timeout_s)
         for tries_left in range(TRIES - 1, -1, -1):
             body = slot.body = Body(request, partial(envelope.leaving, envelope.attempt_id))
             try:

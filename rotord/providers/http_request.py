@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from aiohttp.abc import AbstractStreamWriter
+
+    from rotord.providers.deadlines import Deadline
 
 #: a message's answer is some hundred bytes
 ANSWER_LIMIT: Final = 65_536
@@ -59,9 +63,10 @@ class Body(Payload):
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Write it all, the last chunk once the others are with the kernel."""
-        # Twice round the loop, so that it hears of an end that the server put to an idle connection before anything is written.
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        if _has_news(writer):
+            # Twice round the loop, so that it hears of an end that the server put to an idle connection before anything is written.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
         content = memoryview(self._value)
         last = max(len(content) - 1, 0) // _CHUNK * _CHUNK
         self._check(writer)
@@ -81,17 +86,28 @@ class Body(Payload):
             raise ConnectionResetError("connection lost before the message was sent")
 
 
-async def call(session: aiohttp.ClientSession | None, request: Request, body: Body, deadline: float) -> Answer:
+def _has_news(writer: AbstractStreamWriter) -> bool:
+    """Whether the kernel has something of this connection that the loop has not told yet."""
+    protocol = getattr(writer, "protocol", None)
+    transport = getattr(protocol, "transport", None)
+    if transport is None or transport.is_closing():
+        return True
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+async def call(session: aiohttp.ClientSession | None, request: Request, body: Body, deadline: Deadline) -> Answer:
     """Make the request. Raises ClientError or OSError when no status came back; a status whose body broke off is an answer."""
     if session is None or session.closed:
         raise aiohttp.ClientConnectionError("the provider is closed")
-    async with asyncio.timeout_at(deadline):
-        response = await session.post(URL(request.url, encoded=True), data=body, headers=request.headers, allow_redirects=False)
+    with deadline:
+        response = await session.post(_url(request.url), data=body, headers=request.headers, allow_redirects=False)
     try:
         if response.content.is_eof():  # it came with its head, as a short one does
             content = response.content.read_nowait()
         else:
-            async with asyncio.timeout_at(deadline):
+            with deadline:
                 content = await read(response, ANSWER_LIMIT)
     except (aiohttp.ClientError, OSError):
         # The status was read, and says more than a lost answer.
@@ -99,6 +115,11 @@ async def call(session: aiohttp.ClientSession | None, request: Request, body: Bo
     finally:
         response.close()
     return Answer(response.status, response.headers, content[:ANSWER_LIMIT], complete=len(content) <= ANSWER_LIMIT)
+
+
+@lru_cache(maxsize=1024)  # Mailgun's are one a domain
+def _url(url: str) -> URL:
+    return URL(url, encoded=True)
 
 
 async def read(response: aiohttp.ClientResponse, limit: int) -> bytes:
