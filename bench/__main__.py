@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 # Name of the module in this package, and what it measures.
 ROWS = {
     "http": "drain through an HTTP API, 20 ms latency, 200 slots, beside a bare loop of the same SQL and aiohttp calls",
+    "smtp": "drain through SMTP, 50 connections, beside aiosmtplib fed with ready bytes and no database",
+    "idle": "from an INSERT to the provider's socket, one message at a time",
+    "statements": "what the straight line costs in PostgreSQL, one connection",
+    "decisions": "which address, which provider: one message's choice, and what is kept for it",
+    "rendering": "from a row to a mail, beside the standard library and dkimpy",
+    "events": "delivery events, signed batches of 100: stored, then folded (both sides in one process)",
     "claim": "a claim behind 10,000 rows and behind many more, after a history, while an old snapshot is held open",
     "fleet": "start to the first send with a day's ledger behind it, a changed row",
     "fleet_run": "100,000 addresses at 556 messages/s: processor time, memory, caps, insert to socket",

@@ -15,6 +15,7 @@ import time
 import tracemalloc
 from math import inf
 
+from bench.figures import Figure, Scale
 from rotord.core.model import Address, Client, Domain, Kind, Outcome, ProviderLimits
 from rotord.core.pool import Assignment, Lane, SenderPool
 
@@ -146,6 +147,20 @@ def row(size: int, clients: int) -> dict[str, float]:
         "blocked_ms": domains_blocked(size, clients),
         "bytes": bytes_an_address(size, clients),
     }
+
+
+def figures(scale: Scale) -> list[Figure]:
+    found = []
+    for size in {Scale.TINY: (1200,), Scale.SHORT: (1200, 100_000), Scale.FULL: (1200, 12_000, 100_000)}[scale]:
+        line, about = row(size, max(1, size // 200)), f"at {size:,} addresses"
+        found += [
+            Figure(f"choose {about}", line["choose_us"], "us", at_most=5, beside=f"a heap's turn {line['anchor_us']:.2f}"),
+            Figure(f"settle {about}", line["settle_us"], "us"),
+            Figure(f"when all are throttled {about}", line["throttled_us"], "us", at_most=1),
+            Figure(f"worst when all domains are blocked {about}", line["blocked_ms"], "ms", at_most=5),
+            Figure(f"memory of the pool {about}", line["bytes"], "B an address", at_most=1000),
+        ]
+    return found
 
 
 def main() -> None:

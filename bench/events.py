@@ -22,6 +22,7 @@ import structlog
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from bench.figures import Figure, Scale
 from rotord.core.records import Term
 from rotord.db import migrate, posts
 from rotord.db.connect import open_connection, open_pool
@@ -142,6 +143,18 @@ async def main(count, half_load_s):
                     folding.cancel()
                 side.cancel()
             await connection.close()
+    return count * A_BATCH / stored_s, kept / folded_s, sorted(beside)[int(len(beside) * 0.99)] * 1e3, lag_s
+
+
+async def figures(scale):
+    count, half_load_s = {Scale.TINY: (5, 0.1), Scale.SHORT: (300, 5), Scale.FULL: (1000, 20)}[scale]
+    stored, folded, p99_ms, lag_s = await main(count, half_load_s)
+    return [
+        Figure("stored", stored, "events/s", at_least=25_000, beside=f"{PARALLEL} at once, as fast as they go"),
+        Figure("folded", folded, "events/s"),
+        Figure(f"answers at {HALF_LOAD:,} events/s beside the folder, p99", p99_ms, "ms"),
+        Figure("how far the folder lags then", lag_s, "s"),
+    ]
 
 
 if __name__ == "__main__":

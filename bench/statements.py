@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from bench.figures import Figure, Scale
 from rotord.core.model import Outcome, Reply
 from rotord.core.records import Begin, Candidate, Cursor, LaneRequest, LaneRow, Next, Settlement, Step, Term
 from rotord.db import queue, settle
@@ -148,28 +149,28 @@ def cpu_us(pid: int) -> float:
     return time.clock_gettime_ns(~pid << 3 | 2) / 1e3
 
 
-async def measure(url: str) -> dict[str, Any]:
+async def measure(url: str, queued: int = QUEUED, seconds: float = SECONDS, messages: int = CPU_MESSAGES) -> dict[str, Any]:
     db = await open_connection(url)
     await migrate(db)
     await db.execute(LOAD.format(clients=CLIENTS, suppressed=SUPPRESSED), timeout=300)
     pid = await db.fetchval("SELECT pg_backend_pid()")
     before, wal = cpu_us(pid), await db.fetchval(WAL)
-    for _ in range(QUEUED // 1000):  # an app that inserts a thousand at a time
+    for _ in range(queued // 1000):  # an app that inserts a thousand at a time
         await db.execute(INSERT, 1000, CLIENTS, timeout=60)
-    insert = {"cpu_us": (cpu_us(pid) - before) / QUEUED, "wal_bytes": float(await db.fetchval(WAL) - wal) / QUEUED}
+    insert = {"cpu_us": (cpu_us(pid) - before) / queued, "wal_bytes": float(await db.fetchval(WAL) - wal) / queued}
     await db.execute("VACUUM ANALYZE", timeout=300)
     line = Line(db, pid, await queue.lanes(db), await db.fetchval("SELECT extract(epoch FROM now())::float8"))
     batches = {}
     for batch in BATCHES:
         line.took.clear()
         began, sent = time.perf_counter(), 0
-        while time.perf_counter() - began < SECONDS:
+        while time.perf_counter() - began < seconds:
             sent += await line.carry(batch)
         took = {name: statistics.median(times) for name, times in line.took.items()}
         batches[batch] = {"messages_a_second": sent / (time.perf_counter() - began), "p50_ms": took}
     line.cpu_us.clear()
     wal, sent = await db.fetchval(WAL), 0
-    while sent < CPU_MESSAGES:
+    while sent < messages:
         sent += await line.carry(CPU_BATCH)
     result = {
         "insert": insert,
@@ -198,12 +199,24 @@ def report(result: dict[str, Any]) -> None:
     print("updates in place   " + ", ".join(f"{table} {share or 0:.0%}" for table, share in result["hot_updates"].items()))
 
 
-async def run(url: str | None) -> dict[str, Any]:
+async def run(url: str | None, *sizes: float) -> dict[str, Any]:
     if url is not None:
         return await measure(url)
     with tempfile.TemporaryDirectory() as state:
         async with EmbeddedPostgres(Path(state)) as server:
-            return await measure(server.dsn)
+            return await measure(server.dsn, *sizes)
+
+
+async def figures(scale: Scale) -> list[Figure]:
+    found = await run(
+        None, *{Scale.TINY: (3_000, 0.05, 200), Scale.SHORT: (100_000, 1.5, 10_000), Scale.FULL: (200_000, 5.0, 20_000)}[scale]
+    )
+    return [
+        *(Figure(f"{name} of 120", ms, "ms", at_most=TARGET_MS.get(name)) for name, ms in found["batches"][120]["p50_ms"].items()),
+        Figure("CPU of the backend", sum(found["cpu_us"].values()), "us a message", at_most=TARGET_CPU_US, beside="in batches of 100"),
+        Figure("write-ahead log", found["wal_bytes"], "B a message"),
+        Figure("an app's INSERT, CPU", found["insert"]["cpu_us"], "us a row", beside=f"{found['insert']['wal_bytes']:,.0f} B of log"),
+    ]
 
 
 def main() -> None:
