@@ -21,6 +21,7 @@ import signal
 import tempfile
 import time
 from array import array
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
@@ -196,8 +197,7 @@ class Storm:
         """Kill the daemon again and again, end the database twice; then leave them alone."""
         ends = [self.in_all * 2 // 9, self.in_all * 4 // 9]
         while self.posted < self.in_all * 2 // 3:
-            self.taken.clear()
-            await self.taken.wait()  # it is up
+            await self.up(rig)
             await asyncio.sleep(self.kill_every_s * random.uniform(0.6, 1.4))
             if ends and self.posted > ends[0]:
                 del ends[0]
@@ -208,9 +208,21 @@ class Storm:
             await rig.start()
             self.kills += 1
         assert not ends
+        await self.up(rig)
         while True:
             await asyncio.sleep(2)
             self.watch(rig)
+
+    async def up(self, rig):
+        """Until it has taken a post. It ends when it starts while the database recovers: systemd would start it anew."""
+        self.taken.clear()
+        while self.posted < self.in_all:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self.taken.wait()
+                    return
+            if rig.daemon.returncode is not None:
+                await rig.start()
 
     def watch(self, rig):
         status = Path(f"/proc/{rig.daemon.pid}/status").read_text()
