@@ -341,7 +341,8 @@ async def test_a_claim_costs_the_same_pages_behind_10_000_rows_and_behind_200_00
 
 
 # A row that changes its state touches the page it is on, the one it goes to, and three of each index that it is found or entered in.
-PAGES = {"candidates": 2, "candidates_after_a_cursor": 1, "payloads": 5, "begin": 12, "settle": 12}
+# And two for dead versions of it: what the tests before have begun was rolled back, and no vacuum comes here (965 to 1,200 for 100 begins).
+PAGES = {"candidates": 2, "candidates_after_a_cursor": 1, "payloads": 5, "begin": 14, "settle": 14}
 
 
 @pytest.mark.parametrize(("name", "pages_a_row"), PAGES.items())
