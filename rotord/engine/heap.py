@@ -14,6 +14,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# What is new is looked at every 700 objects by default, three messages' worth, though hardly anything here is a cycle: every hundred
+# messages it costs a tenth less of the processor.
+THRESHOLDS = (20_000, 20, 50)
+
 
 @contextmanager
 def long_lived() -> Iterator[None]:
@@ -23,5 +27,6 @@ def long_lived() -> Iterator[None]:
     try:
         yield
     finally:
+        gc.set_threshold(*THRESHOLDS)
         gc.enable()
         gc.freeze()
