@@ -558,7 +558,10 @@ BEGIN
           UNION ALL
           SELECT 'reply', id, reply_to FROM inserted WHERE campaign = 'forwarded replies') AS w
     JOIN rotord.keys AS k ON k.name = 'forget'
-    WHERE EXISTS (SELECT FROM rotord.suppressions AS s WHERE lower(s.recipient) = rotord.forgotten_name(w.person, k.value) OFFSET 0)
+    WHERE EXISTS (SELECT
+                  FROM rotord.suppressions AS s
+                  WHERE lower(s.recipient) = rotord.forgotten_name(w.person, k.value) AND s.client IS NULL  -- else it was lifted
+                  OFFSET 0)
     ON CONFLICT DO NOTHING;
   END IF;
   RETURN NULL;
@@ -930,4 +933,4 @@ CREATE TABLE rotord.refused_posts (
 );
 
 -- The versions this file contains; one line for each file of rotord/migrations/.
-INSERT INTO rotord.schema_version (version, breaking) VALUES (1, false), (2, false), (3, false), (4, false), (5, false), (6, false), (7, false), (8, false);
+INSERT INTO rotord.schema_version (version, breaking) VALUES (1, false), (2, false), (3, false), (4, false), (5, false), (6, false), (7, false), (8, false), (9, false);

@@ -102,12 +102,13 @@ def words(text: object, longest: int = REASON_LENGTH) -> str:
 
 
 def mailbox(text: object) -> str:
-    """Lower-case an address as it came, `Name <a@b>` too; "" for what is none."""
+    """Lower-case an address as it came, `Name <a@b>` too; "" for what is none, or is longer than one may be."""
     line = words(text, _ADDRESS_LENGTH) if isinstance(text, str) else ""
     if line.endswith(">"):
         line = line.rpartition("<")[2][:-1]
+    line = line.lower()  # which makes some longer
     local, at, domain = line.rpartition("@")
-    return line.lower() if at and local and domain and " " not in line else ""
+    return line if at and local and domain and " " not in line and len(line) <= _ADDRESS_LENGTH else ""
 
 
 def bare_id(text: object) -> str:

@@ -101,8 +101,8 @@ async def forget(conn: Connection, recipient: str) -> Erased:
     while erased := await erase_posts(conn):
         done = replace(done, posts=done.posts + erased)
     done = replace(done, left=await conn.fetchval(LEFT, recipient, name))
-    for statement in (PULL_FAULTS, PUSH_FAULTS):
-        await conn.execute(statement, recipient)
+    await conn.execute(PULL_FAULTS, recipient, quote_plus(recipient))
+    await conn.execute(PUSH_FAULTS, recipient)
     await conn.execute(AUDIT, name, done.messages, done.events, done.posts, done.suppressions)
     await conn.execute(SAMPLE_ANEW, timeout=STEP_S)
     return done
@@ -121,7 +121,7 @@ WHERE e.kind <> 'message'
 PULL_FAULTS: Final = """
 UPDATE rotord.list_pulls
 SET cursor = '', fault = ''
-WHERE strpos(lower(fault || ' ' || replace(cursor, '%40', '@')), lower($1)) > 0
+WHERE strpos(lower(fault || ' ' || cursor), lower($1)) > 0 OR strpos(lower(cursor), lower($2)) > 0
 """
 PUSH_FAULTS: Final = """
 UPDATE rotord.list_pushes

@@ -86,6 +86,8 @@ class HttpLists:
             read = self._api.read(key, cursor, answer)
         except UnclearError as error:
             return Unclear(self._asker.scrubbed(str(error)))
+        if "\0" in read.following:  # no text column takes it
+            return Unclear("its answer names no page as the next one")
         return read if read.following != cursor or not cursor else Unclear("its answer names the same page as the next one")
 
     async def add(self, domain: str, entries: Sequence[Entry]) -> Added | Unclear | Trouble:

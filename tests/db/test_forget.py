@@ -329,3 +329,25 @@ async def test_who_forgot_whom_and_when_is_written_down(db, term):
 
     row = await db.fetchrow("SELECT * FROM rotord.forgotten")
     assert (row["name"], row["by"], row["messages"], row["events"]) == (done.name, await db.fetchval("SELECT session_user"), 8, 3)
+
+
+async def test_a_page_of_a_providers_list_names_nobody_who_was_forgotten_whatever_is_escaped(db):
+    await db.execute(
+        "INSERT INTO rotord.list_pulls (provider, list, domain, cursor) VALUES ('mg', 'bounces', 'd', 'address=ann%2Bx%40example.org')"
+    )
+
+    await forget.forget(db, "ann+x@example.org")
+
+    assert await db.fetchval("SELECT cursor FROM rotord.list_pulls") == ""
+
+
+async def test_who_may_get_mail_again_gets_it_from_those_whom_she_did_not_refuse(db):
+    await suppressions.add(db, [Suppression(ANN, "acme", "unsubscribe", "said so")])
+    await forget.forget(db, ANN)
+    await suppressions.remove(db, ANN, None)
+    message = await to_ann(db, client="other")
+
+    await forget.erase_noted(db, 0, age_s=0.0)
+
+    assert await status(db, message) == "queued"
+    assert await db.fetchval("SELECT body_text FROM rotord.outbox WHERE id = $1", message) == "Body-of-ann"

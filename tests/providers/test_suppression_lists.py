@@ -131,7 +131,18 @@ def test_every_type_of_smtp2gos_list_has_a_reason_and_an_unknown_one_is_left_out
 
 
 @pytest.mark.parametrize(
-    "address", ["example.com", "", None, 7, "a b@c.example", "a@b@c.example", "x" * 400 + "@b.example", "nul\0@b.example"]
+    "address",
+    [
+        "example.com",
+        "",
+        None,
+        7,
+        "a b@c.example",
+        "a@b@c.example",
+        "x" * 400 + "@b.example",
+        "nul\0@b.example",
+        "\u0130" * 310 + "@b.example",
+    ],
 )
 def test_what_is_no_address_is_left_out_and_counted(address):
     page = read("smtp2go", "suppressions", {"data": {"continue_token": None, "results": [{"email_address": address, "reason": "manual"}]}})
