@@ -201,6 +201,11 @@ WITH fence AS MATERIALIZED (
       SELECT a.id
         FROM rotord.attempts a
         JOIN rotord.queue q ON q.id = a.outbox_id AND q.state <> 'sending'
+        CROSS JOIN LATERAL (
+         SELECT id
+           FROM rotord.events
+          WHERE outbox_id = w.outbox_id AND attempt_id = a.id
+          LIMIT 1) e
        WHERE a.outbox_id = w.outbox_id AND a.outcome = 'uncertain' AND s.id IS NULL
        LIMIT 1) u ON true
    WHERE EXISTS (SELECT FROM fence) AND (s.id IS NOT NULL OR u.id IS NOT NULL)

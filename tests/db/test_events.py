@@ -154,6 +154,22 @@ async def test_what_would_be_sent_again_is_not_once_its_first_attempt_is_told_of
     assert (await status(db, message), await queue_row(db, message)) == ("sent", None)
 
 
+async def test_a_note_that_says_nothing_of_the_uncertain_attempt_stands_before_no_other(db, term, monkeypatch):
+    monkeypatch.setattr(events, "APPLY_BATCH", 1)
+    unclear = await insert(db)
+    first = await begin(db, unclear)
+    await db.execute("UPDATE rotord.attempts SET outcome = 'deferred', finished_at = now() WHERE id = $1", first)
+    await db.execute("UPDATE rotord.queue SET state = 'queued' WHERE id = $1", unclear)
+    await make_uncertain(db, unclear)
+    await fold(db, term, event(K.DELIVERED, first))
+    message, attempt = await sent(db)
+
+    await fold(db, term, event(K.DELIVERED, attempt))
+
+    assert await status(db, unclear) == "uncertain"
+    assert await delivery(db, message) == "delivered"
+
+
 async def test_another_providers_word_on_an_attempt_is_kept_but_not_believed(db, term):
     message = await insert(db)
     attempt = await make_uncertain(db, message)
