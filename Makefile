@@ -76,5 +76,5 @@ lock: ## Write .ci/requirements*.lock anew from pyproject.toml (make setup-test 
 		pyproject.toml .ci/build.in --extra embedded --constraint .ci/requirements-test.lock --output-file .ci/requirements.lock
 
 clean: ## Remove what can be made again; never .rotord, where the embedded database is
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage *.egg-info
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .schemathesis .coverage *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
