@@ -933,4 +933,4 @@ CREATE TABLE rotord.refused_posts (
 );
 
 -- The versions this file contains; one line for each file of rotord/migrations/.
-INSERT INTO rotord.schema_version (version, breaking) VALUES (1, false), (2, false), (3, false), (4, false), (5, false), (6, false), (7, false), (8, false), (9, false);
+INSERT INTO rotord.schema_version (version, breaking) VALUES (1, false), (2, false), (3, false), (4, false), (5, false), (6, false), (7, false), (8, false);

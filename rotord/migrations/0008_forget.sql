@@ -94,7 +94,10 @@ BEGIN
           UNION ALL
           SELECT 'reply', id, reply_to FROM inserted WHERE campaign = 'forwarded replies') AS w
     JOIN rotord.keys AS k ON k.name = 'forget'
-    WHERE EXISTS (SELECT FROM rotord.suppressions AS s WHERE lower(s.recipient) = rotord.forgotten_name(w.person, k.value) OFFSET 0)
+    WHERE EXISTS (SELECT
+                  FROM rotord.suppressions AS s
+                  WHERE lower(s.recipient) = rotord.forgotten_name(w.person, k.value) AND s.client IS NULL  -- else it was lifted
+                  OFFSET 0)
     ON CONFLICT DO NOTHING;
   END IF;
   RETURN NULL;
