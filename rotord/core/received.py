@@ -45,8 +45,8 @@ _BLOCK_TAG: Final = re.compile(r"<(?:br|p|/p|div|/div|tr|/tr|li|h\d|/h\d|/td|pre
 _TAG: Final = re.compile(r"<(?![^<>\s]{1,128}@[^<>\s]{1,255}>)[a-z/!][^<>]{0,2000}>", re.IGNORECASE)
 _ENTITIES: Final = (("&lt;", "<"), ("&gt;", ">"), ("&nbsp;", " "), ("&quot;", '"'), ("&#64;", "@"), ("&#39;", "'"), ("&amp;", "&"))
 _BLANKS: Final = re.compile(r"\s+")
-#: of domain names, not of texts; their time grows with the square of the length
-_NOT_FOR_TEXTS: Final = frozenset({"punycode", "idna"})
+#: of domain names (their time grows with the square of the length) and of Python's own source text, which warns of what it reads
+_NOT_FOR_TEXTS: Final = frozenset({"punycode", "idna", "unicode-escape", "raw-unicode-escape"})
 
 
 @dataclass(frozen=True, slots=True)

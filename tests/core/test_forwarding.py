@@ -3,7 +3,7 @@
 from base64 import b64decode
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rotord.core import received
@@ -51,6 +51,7 @@ def rendered(found):
     return render(message, Sender("a@acme.example"), attempt_id=1, date=0)
 
 
+@example(b"Content-Type: text/plain; charset=unicode_escape\n\n\\d", "")
 @settings(max_examples=100, deadline=None)
 @given(MAILS, st.emails() | st.text(max_size=20) | st.sampled_from(["a..b@x.example", "jörg@x.example", "jo@bücher.example", "a@b@c"]))
 def test_any_reply_can_be_passed_on(raw, sender):
