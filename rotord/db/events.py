@@ -41,6 +41,7 @@ class Folded(NamedTuple):
 # by mail is about the recipient of its message, whomever it names; but a rehearsal's went to its tester. Joined on keys: what is told
 # twice in one batch is one row of `fresh`.
 # Of who was forgotten only that name is kept, and the leader is told to erase the post; nobody is looked for until somebody was forgotten.
+# What another person than its recipient answers to a message keeps no subject: nothing in its row would say later that it is theirs.
 FOLD: Final = """
 WITH fence AS MATERIALIZED (
   SELECT 1
@@ -48,7 +49,12 @@ WITH fence AS MATERIALIZED (
    WHERE name = 'main' AND holder = $1 AND epoch = $2 AND expires_at > clock_timestamp()
      FOR SHARE
 ), told AS MATERIALIZED (
-  SELECT t.post, t.provider, t.kind, to_timestamp(t.at) AS occurred_at, CASE WHEN f.name IS NULL THEN t.reason ELSE '' END AS reason,
+  SELECT t.post, t.provider, t.kind, to_timestamp(t.at) AS occurred_at,
+         CASE WHEN f.name IS NOT NULL THEN ''
+              WHEN t.kind = 'replied' AND EXISTS (SELECT
+                                                    FROM rotord.outbox o
+                                                   WHERE o.id = a.outbox_id AND rotord.lower_case(o.recipient) <> t.recipient) THEN ''
+              ELSE t.reason END AS reason,
          coalesce((SELECT o.recipient
                      FROM rotord.outbox o
                      JOIN rotord.provider_posts p ON p.id = t.post AND p.route = 'inbound'

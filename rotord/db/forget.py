@@ -9,12 +9,12 @@ finds nothing new. Every statement skips rows that are locked: nobody waits for 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote_plus
 
-from rotord.db import forwards, keys, settle
+from rotord.db import forget_told, forwards, keys, settle
+from rotord.db.forget_told import BATCH, STEP_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
     from asyncpg import Connection
 
     from rotord.db.executor import Executor
-
-#: messages, resp. posts, a statement: some 20 ms
-BATCH: Final = 200
-#: a scan of stored posts may take minutes; one step of it does not
-STEP_S: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +91,8 @@ async def forget(conn: Connection, recipient: str) -> Erased:
     await _end(conn, replies)
     while erased := await erase_replies(conn):
         done = replace(done, replies=done.replies + erased)
-    done = replace(done, events=done.events + await _erase_nobodys_events(conn, recipient, name))
-    await _note_posts(conn, recipient)
-    while erased := await erase_posts(conn):
+    done = replace(done, events=done.events + await forget_told.erase_events_and_note_posts(conn, recipient, name))
+    while erased := await forget_told.erase_posts(conn):
         done = replace(done, posts=done.posts + erased)
     done = replace(done, left=await conn.fetchval(LEFT, recipient, name))
     await conn.execute(PULL_FAULTS, recipient, quote_plus(recipient))
@@ -342,95 +336,6 @@ async def erase_replies(db: Executor, age_s: float = 0.0) -> int:
     return count
 
 
-NOTE_POSTS_OF_NOBODY: Final = """
-INSERT INTO rotord.erasures (kind, id)
-SELECT DISTINCT 'post', p.id
-FROM rotord.events AS e
-JOIN rotord.provider_posts AS p ON p.id = e.raw_id AND p.erased_at IS NULL
-WHERE e.outbox_id IS NULL AND e.recipient = rotord.lower_case($1)
-ON CONFLICT DO NOTHING
-"""
-
-BLANK_EVENTS_OF_NOBODY: Final = """
-WITH blanked AS (
-  UPDATE rotord.events
-  SET recipient = $2, reason = ''
-  WHERE outbox_id IS NULL AND recipient = rotord.lower_case($1)
-  RETURNING 1
-)
-SELECT count(*)
-FROM blanked
-"""
-
-
-async def _erase_nobodys_events(conn: Connection, recipient: str, name: str) -> int:
-    """Of events that fit no message of ours."""
-    await conn.execute(NOTE_POSTS_OF_NOBODY, recipient, timeout=STEP_S)
-    count: int = await conn.fetchval(BLANK_EVENTS_OF_NOBODY, recipient, name, timeout=STEP_S)
-    return count
-
-
-# `escape` leaves ASCII as it is, so the case is ignored for ASCII, whatever else is in a body.
-NOTE_POSTS_WITH: Final = """
-WITH step AS (
-  SELECT id, body
-  FROM rotord.provider_posts
-  WHERE id > $1 AND erased_at IS NULL
-  ORDER BY id
-  LIMIT $2
-), noted AS (
-  INSERT INTO rotord.erasures (kind, id)
-  SELECT 'post', s.id
-  FROM step AS s
-  CROSS JOIN LATERAL (SELECT lower(encode(s.body, 'escape') COLLATE "C") AS words OFFSET 0) AS b
-  WHERE EXISTS (SELECT
-                FROM unnest($3::text[]) AS n (needle)
-                WHERE strpos(b.words, lower(encode(convert_to(n.needle, 'UTF8'), 'escape') COLLATE "C")) > 0)
-  ON CONFLICT DO NOTHING
-)
-SELECT max(id)
-FROM step
-"""
-
-
-async def _note_posts(conn: Connection, recipient: str) -> None:
-    """Look for the address in every stored post, in the spellings that forms and JSON have for it: not each of them tells an event."""
-    needles = sorted({recipient, quote(recipient, safe=""), quote_plus(recipient), json.dumps(recipient)[1:-1]})
-    last = 0
-    while last is not None:
-        last = await conn.fetchval(NOTE_POSTS_WITH, last, BATCH, needles, timeout=STEP_S)
-
-
-# Its token and digest stay: the post is still known when it comes again. One that is not read yet waits for that.
-ERASE_POSTS: Final = """
-WITH noted AS MATERIALIZED (
-  SELECT e.id
-  FROM rotord.erasures AS e
-  LEFT JOIN rotord.provider_posts AS p ON p.id = e.id
-  WHERE e.kind = 'post' AND (p.id IS NULL OR p.folded_at IS NOT NULL)
-    AND e.at <= clock_timestamp() - make_interval(secs => $2)
-  LIMIT $1
-), erased AS (
-  UPDATE rotord.provider_posts AS p
-  SET body = '', fault = NULL, erased_at = clock_timestamp()
-  FROM noted AS n
-  WHERE p.id = n.id AND p.folded_at IS NOT NULL
-), finished AS (
-  DELETE FROM rotord.erasures AS e
-  USING noted AS n
-  WHERE e.kind = 'post' AND e.id = n.id
-)
-SELECT count(*)
-FROM noted
-"""
-
-
-async def erase_posts(db: Executor, age_s: float = 0.0) -> int:
-    """Erase up to BATCH of the posts that were noted so long ago and are read, and count them."""
-    count: int = await db.fetchval(ERASE_POSTS, BATCH, age_s, timeout=STEP_S)
-    return count
-
-
 DUE: Final = """
 SELECT e.id
 FROM rotord.erasures AS e
@@ -452,7 +357,7 @@ async def erase_noted(db: Executor, after: int, age_s: float = SETTLED_S) -> int
     ids = [row[0] for row in await db.fetch(DUE, after, BATCH, age_s)]
     if ids:
         await erase_messages(db, ids)
-    for erase in (erase_replies, erase_posts):
+    for erase in (erase_replies, forget_told.erase_posts):
         while await erase(db, age_s) == BATCH:
             pass
     return ids[-1] if len(ids) == BATCH else 0
@@ -475,7 +380,7 @@ SELECT (SELECT count(*) FROM theirs) AS messages,
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What forgetting somebody now would erase; their posts are found when it is done."""
+    """What forgetting somebody now would erase; posts, and events of others' messages that tell of them, are found when it is done."""
 
     messages: int
     ended: int

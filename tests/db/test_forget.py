@@ -242,6 +242,40 @@ async def test_events_that_come_later_bring_nobody_back(db, term):
     assert await db.fetchval("SELECT count(*) FROM rotord.suppressions WHERE recipient !~ '@forgotten.invalid$'") == 0
 
 
+async def test_what_was_told_of_her_by_somebody_elses_message_is_erased(db, term):
+    to_bob = await insert(db, recipient="bob@example.org")
+    attempt = await begin(db, to_bob)
+    hers = await post(db, f"From: {ANN}".encode(), "inbound")
+    reply = Event(EventKind.REPLIED, AT, ANN.lower(), natural_key("reply"), "Subject-of-her-reply")
+    away = Event(EventKind.BOUNCED, AT, ANN.lower(), natural_key("away"), "hard: Annabel has left", attempt_id=attempt)
+    encoded = Event(EventKind.BOUNCED, AT, ANN.lower(), natural_key("b64"), f"hard: 550 {ANN}", attempt_id=attempt)
+    tester = Event(EventKind.BOUNCED, AT, ANN.lower(), natural_key("t"), "rehearsal: Annabel", attempt_id=attempt, rehearsed=True)
+    alias = Event(EventKind.BOUNCED, AT, "bob@example.org", natural_key("alias"), f"550 no {ANN}", attempt_id=attempt)
+    full = Event(EventKind.DEFERRED, AT, "bob@example.org", natural_key("full"), "452 full", attempt_id=attempt)
+    await fold(db, term, hers, reply, claimed=to_bob)
+    await fold(db, term, hers, away)
+    await fold(db, term, await post(db, b"base64", "inbound"), encoded, tester)
+    await fold(db, term, await post(db, f'[{{"to": "{ANN}"}}, "and Bob\'s"]'.encode()), alias, full)
+
+    assert (await forget.forget(db, ANN)).events == 4  # the reply kept no word of hers
+
+    assert await found(db) == []
+    assert await db.fetchval("SELECT string_agg(reason, '') FROM rotord.events") == "452 full"
+    assert await db.fetchval("SELECT count(*) FROM rotord.events WHERE recipient = 'bob@example.org'") == 5
+    assert await db.fetchval("SELECT count(*) FROM rotord.provider_posts WHERE body <> ''") == 0
+
+
+async def test_what_somebody_else_than_the_recipient_answers_keeps_no_words(db, term):
+    message = await insert(db, recipient="Bob@example.org")
+    await begin(db, message)
+    raw = await post(db, b"the mail", "inbound")
+    for sender in ("bob@example.org", ANN.lower()):
+        await fold(db, term, raw, Event(EventKind.REPLIED, AT, sender, natural_key(sender), f"Re: by {sender[:3]}"), claimed=message)
+
+    rows = await db.fetch("SELECT recipient, reason FROM rotord.events ORDER BY id")
+    assert [tuple(row) for row in rows] == [("Bob@example.org", "Re: by bob"), ("Bob@example.org", "")]
+
+
 async def test_what_she_writes_later_is_passed_on_and_then_erased(db):
     message = await insert(db)
     await forget.forget(db, ANN)
