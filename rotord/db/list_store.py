@@ -8,7 +8,7 @@ from rotord.core.alerting import Alert, Severity
 from rotord.db import alerts, list_sync
 
 if TYPE_CHECKING:
-    from rotord.core.suppression_lists import ListKey, Page
+    from rotord.core.suppression_lists import ListKey, Page, Span
     from rotord.db.executor import Executor
     from rotord.db.list_sync import Due, Pull, PushKey
 
@@ -30,9 +30,9 @@ class PostgresLists:
         """Begin a pass or go on with one."""
         return await list_sync.begin(self._db, provider, key, every_s)
 
-    async def take(self, provider: str, key: ListKey, page: Page) -> int:
+    async def take(self, provider: str, key: ListKey, span: Span, page: Page) -> int:
         """Suppress whom a page lists."""
-        return await list_sync.take(self._db, provider, key, page)
+        return await list_sync.take(self._db, provider, key, span, page)
 
     async def pull_fault(self, provider: str, key: ListKey, fault: str, *, anew: bool) -> None:
         """Write down a fault."""
@@ -68,9 +68,9 @@ class Weighing(PostgresLists):
         """Say what a pass would read."""
         return await list_sync.look(self._db, provider, key)
 
-    async def take(self, provider: str, key: ListKey, page: Page) -> int:
+    async def take(self, provider: str, key: ListKey, span: Span, page: Page) -> int:
         """Count whom a page would suppress."""
-        return await list_sync.take(self._db, provider, key, page, in_earnest=False)
+        return await list_sync.take(self._db, provider, key, span, page, in_earnest=False)
 
     async def pull_fault(self, provider: str, key: ListKey, fault: str, *, anew: bool) -> None:
         """Keep it to the report."""

@@ -84,6 +84,8 @@ async def look(db: Executor, provider: str, key: ListKey) -> Pull:
     return Pull(Span(row["passed_at"], row["now"]), "")
 
 
+# `rotord suppress sync apply` may read beside the leader. They share a pass; whoever is slower has no say about the next one, or that would
+# begin in the middle of its list.
 # What covers as much is there already (hard_bounce and manual stop everything, the others bulk mail): no second row beside it, which
 # would have to be lifted as well.
 TAKE: Final = """
@@ -123,18 +125,18 @@ WITH listed AS (
 ), moved AS (
   UPDATE rotord.list_pulls
      SET cursor = $6, entries = entries + cardinality($4::text[]), fault = '',
-         passed_at = CASE WHEN $6 = '' THEN coalesce(began_at, passed_at) ELSE passed_at END,
+         passed_at = CASE WHEN $6 = '' THEN began_at ELSE passed_at END,
          began_at = CASE WHEN $6 <> '' THEN began_at END
-   WHERE $7 AND provider = $1 AND list = $2 AND domain = $3
+   WHERE $7 AND provider = $1 AND list = $2 AND domain = $3 AND began_at = to_timestamp($8)
 )
 SELECT CASE WHEN $7 THEN (SELECT count(*) FROM fresh) ELSE (SELECT count(*) FROM owed) END
 """
 
 
-async def take(db: Executor, provider: str, key: ListKey, page: Page, *, in_earnest: bool = True) -> int:
+async def take(db: Executor, provider: str, key: ListKey, span: Span, page: Page, *, in_earnest: bool = True) -> int:
     """Suppress whom a page lists, and write down which is next: a page is taken whole or again. Counts what is new, or would be."""
     columns = [entry.recipient for entry in page.entries], [entry.reason for entry in page.entries]
-    count: int = await db.fetchval(TAKE, provider, key.name, key.domain, *columns, page.following, in_earnest, timeout=60)
+    count: int = await db.fetchval(TAKE, provider, *key, *columns, page.following, in_earnest, span.until, timeout=60)
     return count
 
 

@@ -62,7 +62,7 @@ class ListStore(Protocol):
     async def begin(self, provider: str, key: ListKey, every_s: float) -> Pull | None:
         """Begin or go on with a pass."""
 
-    async def take(self, provider: str, key: ListKey, page: Page) -> int:
+    async def take(self, provider: str, key: ListKey, span: Span, page: Page) -> int:
         """Suppress whom a page lists."""
 
     async def pull_fault(self, provider: str, key: ListKey, fault: str, *, anew: bool) -> None:
@@ -194,7 +194,7 @@ class ListSync:
                     self._later[lists.name, key] = loop.time() + self._every_s
                 read = Read(key, seen["entries"], seen["new"], seen["others"], page.reason, complete=False)
                 return [read], None if isinstance(page, Unclear) else page
-            new = await until_done(partial(self._store.take, lists.name, key, page), "lists")
+            new = await until_done(partial(self._store.take, lists.name, key, pull.span, page), "lists")
             seen.update(entries=len(page.entries), new=new, others=page.others)
             cursor = page.following
             if not cursor:

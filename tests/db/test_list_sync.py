@@ -156,8 +156,8 @@ async def test_what_is_covered_already_gets_no_second_row_and_what_is_stricter_d
     await db.execute("UPDATE rotord.suppressions SET recipient = reason || '@example.org'")
     for listed in ("unsubscribe", "hard_bounce"):
         page = Page(tuple(Entry(f"{reason}@EXAMPLE.org", listed) for reason in held))
-        new = await list_sync.take(db, "mg", BOUNCES, page, in_earnest=False)
-        assert (new, await list_sync.take(db, "mg", BOUNCES, page)) == ((0, 0) if listed == "unsubscribe" else (2, 2))
+        new = await list_sync.take(db, "mg", BOUNCES, Span(None, 0.0), page, in_earnest=False)
+        assert (new, await list_sync.take(db, "mg", BOUNCES, Span(None, 0.0), page)) == ((0, 0) if listed == "unsubscribe" else (2, 2))
     rows = await db.fetch("SELECT client, recipient FROM rotord.suppressions WHERE source = 'list of mg'")
 
     assert {tuple(row) for row in rows} == {("acme", "complaint@example.org"), ("acme", "unsubscribe@example.org")}
@@ -186,3 +186,17 @@ async def test_two_at_once_add_each_row_once(db, database_url):
 
     assert [task.result().trouble for task in tasks] == [None, None]
     assert sorted(await recipients(db)) == sorted(f"r{n}@example.org" for n in range(20))
+
+
+async def test_whoever_is_slower_of_two_does_not_move_the_next_pass(db):
+    """As `rotord suppress sync apply` beside the leader: both read one pass, and the next has begun when the slower one has its page."""
+    slow = await list_sync.begin(db, "mg", BOUNCES, 0.0)
+    await exchange(db, Lists(), every_s=0.0)
+    following = await list_sync.begin(db, "mg", BOUNCES, 0.0)
+
+    for late in ("2", ""):
+        await list_sync.take(db, "mg", BOUNCES, slow.span, Page((Entry("late@example.org", "hard_bounce"),), late))
+
+        assert await list_sync.begin(db, "mg", BOUNCES, 0.0) == following
+
+    assert "late@example.org" in await recipients(db)

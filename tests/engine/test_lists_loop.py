@@ -28,7 +28,7 @@ class Store:
     async def due(self, key, limit):
         return None
 
-    async def take(self, provider, key, page):
+    async def take(self, provider, key, span, page):
         self.noted.append(("took", key.domain))
         return 1
 
