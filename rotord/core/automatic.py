@@ -27,9 +27,9 @@ _AUTOMATIC_HEADERS: Final = (
         "x-vacation",
         "x-amazon-auto-reply",
     ),
-    *("x-failed-recipients", "feedback-id", "list-id", "list-unsubscribe", "x-cron-env", "x-ms-exchange-generated-message-source"),
+    *("x-failed-recipients", "feedback-id", "x-cron-env", "x-ms-exchange-generated-message-source"),
 )
-_AUTOMATIC_PRECEDENCES: Final = frozenset({"bulk", "junk", "list", "auto_reply", "auto-reply", "autoreply"})
+_AUTOMATIC_PRECEDENCES: Final = frozenset({"bulk", "junk", "auto_reply", "auto-reply", "autoreply"})
 _SUBJECT: Final = re.compile(
     r"^\W*(?:(?:re|aw|sv|fwd?|antw|r)\s?:\s*)*(?:"
     r"auto(?:matic|mated|mat(?:isch|ische|ica|ique)?)?[-_ ]?\W{0,3}(?:re(?:ply|sponse|spond|spuesta)|antwort|svar|"
@@ -112,6 +112,7 @@ def is_automatic(mail: Part, envelope_sender: str | None = None) -> bool:
         or "<>" in paths
         or bool(precedences & _AUTOMATIC_PRECEDENCES)
         or any(mail.has(name) for name in _AUTOMATIC_HEADERS)
+        or (("list" in precedences or mail.has("list-id") or mail.has("list-unsubscribe")) and not _answers_through_a_list(mail))
         or PASSED_ON in mail.all("x-loop")
         or _suppresses_answers(mail)
         or bool(_RECEIPTS.search(mail.header("content-type")))
@@ -119,6 +120,14 @@ def is_automatic(mail: Part, envelope_sender: str | None = None) -> bool:
         or bool(_ROBOT.search(received.address(mail.header("from"))))
         or _words_of_a_program(mail)
     )
+
+
+def _answers_through_a_list(mail: Part) -> bool:
+    """A list's headers (RFC 2919, 2369) say who handed a mail on, not who wrote it: the mailbox that gets the replies may be a list itself.
+
+    What a list writes to its members (news, digests) answers nothing.
+    """
+    return mail.has("list-id") and (mail.has("in-reply-to") or mail.has("references"))
 
 
 def _suppresses_answers(mail: Part) -> bool:

@@ -72,7 +72,8 @@ def reply(mail: Part) -> PersonsReply:
     chain = [found for field in mail.all("references") for found in received.message_ids(field)][-REFERENCES:]
     ordered = dict.fromkeys((*nearest, *reversed(chain)))
     return PersonsReply(
-        sender=received.address(mail.header("from")),
+        # a list of Google's puts its own address into From where DMARC asks for that
+        sender=received.address(mail.header("x-original-from")) or received.address(mail.header("from")),
         subject=mail.header("subject")[:300],
         references=tuple(ordered),
     )

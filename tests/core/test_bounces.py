@@ -34,3 +34,11 @@ def test_each_mail_is_taken_for_what_it_is(name: str) -> None:
 
 def test_the_corpus_is_complete() -> None:
     assert set(EXPECTED) == {path.stem for path in CORPUS.glob("*.eml")}
+
+
+def test_a_reply_through_a_list_is_its_writers_though_the_list_stands_in_from() -> None:
+    raw = (CORPUS / "reply-through-a-google-group.eml").read_bytes()
+    found = recognise(received.read(raw), raw)
+
+    assert isinstance(found, PersonsReply)
+    assert (found.sender, found.references) == ("kim.lee@shop.example", ("<77.0123456789abcdef01234567@acme-mail.example>",))
