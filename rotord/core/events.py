@@ -44,7 +44,8 @@ _ATTEMPT_DIGITS: Final = 19  # a bigint's
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One happening. `recipient` lower case; `occurred_at` on the provider's clock, seconds since 1970.
+    """One happening. `recipient` lower case; `occurred_at` on the provider's clock, seconds since 1970; 0: it does not say, so
+    it is when its post came.
 
     `key` tells events of one provider and time apart and is the same whenever this one is told again. What it is about: `attempt_id`
     (what we sent along), else `message_id` (the header, without angle brackets). `suppresses`: why its recipient gets no more of this

@@ -92,7 +92,7 @@ WITH oldest AS (
   ORDER BY id
   LIMIT $1
 )
-SELECT p.id, p.provider, p.route, p.content_type, p.body
+SELECT p.id, p.provider, p.route, p.content_type, p.body, extract(epoch FROM p.received_at)::float8 AS received_at
 FROM oldest AS o
 JOIN rotord.provider_posts AS p USING (id)
 WHERE o.before < $2

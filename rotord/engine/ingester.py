@@ -7,6 +7,7 @@ is folded alone, so that one post cannot stop the others.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
@@ -43,7 +44,7 @@ class EventStore(Protocol):
     """See `rotord.db.event_store`."""
 
     async def unfolded(self, limit: int, size: int) -> Sequence[Any]:
-        """Read posts: id, provider, route, content_type, body."""
+        """Read posts: id, provider, route, content_type, body, received_at in seconds since 1970."""
 
     async def fold(self, term: Term, told: Sequence[Told], posts: Sequence[Folded]) -> int | None:
         """See db.events.fold. Raises RefusedDataError for data that the database does not take."""
@@ -115,7 +116,7 @@ class Ingester:
         return fresh is not None
 
     def _read(self, row: Any) -> tuple[list[Told], Folded]:
-        post, provider, route, content_type, body = row
+        post, provider, route, content_type, body, received_at = row
         parse = self._parsers.get((route, provider))
         if parse is None:
             return [], Folded(post, fault="no provider of that name is configured")
@@ -129,7 +130,8 @@ class Ingester:
             return [], Folded(post, fault=f"not read: {type(error).__name__}")
         if parsed.unknown:
             _log.warning("events_unknown", provider=provider, post=post, names=sorted(set(parsed.unknown))[:10], count=len(parsed.unknown))
-        known = [event for event in parsed.events if 0 <= event.occurred_at < 2**33]
+        dated = (event if event.occurred_at else replace(event, occurred_at=received_at) for event in parsed.events)
+        known = [event for event in dated if 0 < event.occurred_at < 2**33]
         return [Told(post, provider, event, claimed(event)) for event in known], Folded(post, parsed.unknown)
 
 

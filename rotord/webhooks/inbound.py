@@ -199,7 +199,7 @@ def _of_rehearsal(event: Event) -> Event:
 
 
 def _arrived_at(mail: received.Part) -> float:
-    """When it came: by the newest Received line, else by its own Date; 0 for a mail that says neither."""
+    """When it came: by the newest Received line, else by its own Date; 0 (not told) for a mail that says neither."""
     for text in (next(mail.all("received"), "").rpartition(";")[2], mail.header("date")):
         try:
             moment = parsedate_to_datetime(text.strip()[:100])

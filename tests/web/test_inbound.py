@@ -298,3 +298,14 @@ async def test_a_complaint_suppresses_but_not_in_a_rehearsal(db, site, rehearsal
 
     assert await told(db) == [(message, "complained", "tester@agency.example" if rehearsal else "r@example.org")]
     assert await suppressed(db) == ([] if rehearsal else [("acme", "r@example.org", "complaint")])
+
+
+async def test_a_mail_that_says_no_time_happened_when_it_came(db, site):
+    message, attempt = await sent(db, recipient="r@example.org")
+    undated = bounce(attempt).partition("\n")[2]
+    for _ in range(2):
+        assert await post(site, "/inbound/relay", data=undated, headers=BEARER) == 200
+        await fold(db)
+
+    assert await told(db) == [(message, "bounced", "r@example.org")]
+    assert await db.fetchval("SELECT bool_and(occurred_at = received_at) FROM rotord.events")
