@@ -44,9 +44,9 @@ _ATTEMPT_DIGITS: Final = 19  # a bigint's
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One happening. `recipient` lower case; `occurred_at` on the provider's clock, seconds since 1970; 0: it does not say, so
-    it is when its post came.
+    """One happening. `recipient` lower case; `occurred_at` on the provider's clock, seconds since 1970.
 
+    An `occurred_at` of 0 says nothing: it is then when its post came.
     `key` tells events of one provider and time apart and is the same whenever this one is told again. What it is about: `attempt_id`
     (what we sent along), else `message_id` (the header, without angle brackets). `suppresses`: why its recipient gets no more of this
     client's mail; the parser decides, since the same kind may be for now (a full mailbox) or for good.
