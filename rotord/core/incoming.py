@@ -9,6 +9,7 @@ addresses is no bounce, since a bounce needs a mail system as its sender. Whose 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -22,6 +23,8 @@ from rotord.core.notices import comes_from_mail_system
 if TYPE_CHECKING:
     from rotord.core.received import Part
 
+#: what stands in the subject of a rehearsal's message (core.rendering) and so in that of its answer
+_REHEARSED: Final = re.compile(r"\[to [^\s\[\]]+@[^\s\[\]]+\]")
 #: a chain longer than this has lost its way; the newest are last
 REFERENCES: Final = 50
 
@@ -35,11 +38,12 @@ class Automatic(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PersonsReply:
-    """What a person wrote. `references`: the Message-IDs that it answers, nearest first."""
+    """What a person wrote. `references`: the Message-IDs that it answers, nearest first. `rehearsed`: it answers what went to a tester."""
 
     sender: str
     subject: str
     references: tuple[str, ...]
+    rehearsed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,4 +80,5 @@ def reply(mail: Part) -> PersonsReply:
         sender=received.address(mail.header("x-original-from")) or received.address(mail.header("from")),
         subject=mail.header("subject")[:300],
         references=tuple(ordered),
+        rehearsed=bool(_REHEARSED.search(mail.header("subject"))),
     )

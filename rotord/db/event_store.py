@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from rotord.db.events import Folded, Told
 
 _log = structlog.get_logger(__name__)
-_log = structlog.get_logger(__name__)
 #: the alert on a provider that should report and does not
 SILENT: Final = "webhooks_silent"
 
@@ -43,7 +42,7 @@ class PostgresEvents:
     async def fold(self, term: Term, told: Sequence[Told], read: Sequence[Folded]) -> int | None:
         """See db.events. What follows from a reply is done before its post counts as read, so that a crash between them loses nothing."""
         for one in told:
-            if one.event.kind is EventKind.REPLIED and one.claimed is not None:
+            if one.event.kind is EventKind.REPLIED and one.claimed is not None and not one.event.rehearsed:
                 await campaigns.stop_on_reply(self._pool, one.claimed)
                 await self._pass_on(one, one.claimed)
         try:

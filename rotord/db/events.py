@@ -51,16 +51,17 @@ WITH fence AS MATERIALIZED (
 ), told AS MATERIALIZED (
   SELECT t.post, t.provider, t.kind, to_timestamp(t.at) AS occurred_at,
          CASE WHEN f.name IS NOT NULL THEN ''
-              WHEN t.kind = 'replied' AND EXISTS (SELECT
-                                                    FROM rotord.outbox o
-                                                   WHERE o.id = a.outbox_id AND rotord.lower_case(o.recipient) <> t.recipient) THEN ''
+              WHEN t.kind = 'replied' AND NOT t.rehearsed
+               AND EXISTS (SELECT
+                             FROM rotord.outbox o
+                            WHERE o.id = a.outbox_id AND rotord.lower_case(o.recipient) <> t.recipient) THEN ''
               ELSE t.reason END AS reason,
          coalesce((SELECT o.recipient
                      FROM rotord.outbox o
                      JOIN rotord.provider_posts p ON p.id = t.post AND p.route = 'inbound'
                     WHERE o.id = a.outbox_id AND NOT t.rehearsed), f.name, t.recipient) AS recipient,
          f.name IS NOT NULL AS forgotten, t.suppresses, t.key, t.provider_message_id, t.attempt,
-         a.outbox_id, a.client, a.id AS attempt_id, t.n
+         a.outbox_id, a.client, a.id AS attempt_id, t.rehearsed, t.n
     FROM unnest($3::bigint[], $4::text[], $5::text[], $6::float8[], $7::text[], $8::text[], $9::text[], $10::bytea[], $11::text[],
                 $12::bigint[], $13::bigint[], $17::boolean[])
       WITH ORDINALITY AS t (post, provider, kind, at, recipient, reason, suppresses, key, provider_message_id, attempt, claimed,
@@ -112,10 +113,11 @@ WITH fence AS MATERIALIZED (
 ), replied AS (
   UPDATE rotord.message_state s
      SET replied_at = r.at
-    FROM (SELECT outbox_id, min(occurred_at) AS at
-            FROM fresh
-           WHERE kind = 'replied'
-           GROUP BY outbox_id) r
+    FROM (SELECT f.outbox_id, min(occurred_at) AS at
+            FROM fresh f
+            JOIN told t USING (provider, occurred_at, key)
+           WHERE f.kind = 'replied' AND NOT t.rehearsed
+           GROUP BY f.outbox_id) r
    WHERE s.id = r.outbox_id AND s.replied_at IS NULL
 ), strays AS MATERIALIZED (
   SELECT t.provider, count(DISTINCT t.key) AS count

@@ -6,8 +6,8 @@
 
 Anybody can write a mail. What a bounce or complaint says is therefore taken for a message of ours only by an id that came back with it:
 the return path's, which cannot be forged, else the attempt's or the Message-ID; and its recipient is then that message's, whatever it says.
-What a rehearsal's message brought back is about its tester: its return path is made with another key, its headers say so. It suppresses
-nobody.
+What a rehearsal's message brought back is about its tester: its return path is made with another key, its headers say so, the
+subject of a reply shows it. It suppresses nobody and stops nothing.
 """
 
 from __future__ import annotations
@@ -148,17 +148,16 @@ def events_of(arrived: Arrived, key: bytes) -> list[Event]:
             return [_of_rehearsal(event) if rehearsed or (not attempt_id and told.rehearsed) else event]
         case PersonsReply() as reply:
             references = [bare_id(one) for one in reply.references]
-            return [
-                Event(
-                    kind=EventKind.REPLIED,
-                    occurred_at=at,
-                    recipient=reply.sender,
-                    key=natural_key("mail", identity, "reply"),
-                    reason=words(reply.subject),
-                    message_id=next((one for one in references if outbox_id_of(one) is not None), references[0] if references else ""),
-                    mail=arrived.raw,
-                )
-            ]
+            event = Event(
+                kind=EventKind.REPLIED,
+                occurred_at=at,
+                recipient=reply.sender,
+                key=natural_key("mail", identity, "reply"),
+                reason=words(reply.subject),
+                message_id=next((one for one in references if outbox_id_of(one) is not None), references[0] if references else ""),
+                mail=arrived.raw,
+            )
+            return [_of_rehearsal(event) if reply.rehearsed else event]
         case Automatic():
             return []
 

@@ -232,6 +232,22 @@ async def test_a_reply_stops_its_campaign_for_its_recipient_where_the_campaign_s
     assert {row[0] for row in await db.fetch("SELECT status FROM rotord.messages WHERE id = ANY ($1)", others)} == {"queued"}
 
 
+async def test_a_testers_reply_in_a_rehearsal_stops_nothing_and_goes_to_nobody(db, site):
+    message, _ = await sent(db, recipient="r@example.org", campaign="stops")
+    later = await insert(db, recipient="r@example.org", campaign="stops")
+    await db.execute("UPDATE rotord.campaigns SET stop_on_reply = true")
+    await db.execute("UPDATE rotord.clients SET forward_replies_to = 'staff@acme.example'")
+    mail = reply(message_id(message, "acme.example")).replace("r@example", "tester@example").replace("hello", "[to R@example.org] hello")
+    await post(site, "/inbound/relay", data=mail, headers=BEARER)
+    await fold(db)
+
+    assert await told(db) == [(message, "replied", "tester@example.org")]
+    assert await db.fetchval("SELECT reason FROM rotord.events") == "rehearsal: Re: [to R@example.org] hello"
+    assert await db.fetchval("SELECT replied_at FROM rotord.messages WHERE id = $1", message) is None
+    assert await db.fetchval("SELECT status FROM rotord.messages WHERE id = $1", later) == "queued"
+    assert await db.fetchval("SELECT count(*) FROM rotord.outbox") == 2
+
+
 @pytest.mark.parametrize("raw_mode", [True, False])
 async def test_a_reply_by_sendgrids_inbound_parse(db, site, raw_mode):
     message, _ = await sent(db, recipient="r@example.org")
