@@ -23,15 +23,13 @@ from rotord.alerts.telegram import Telegram
 from rotord.core.dkim import Signer
 from rotord.core.settling import RetryPolicy
 from rotord.core.unsubscribe import mailto, rehearsal_key, token
-from rotord.db import migrate
-from rotord.db.connect import open_connection, open_pool
+from rotord.db.connect import open_pool
 from rotord.db.event_store import PostgresEvents
 from rotord.db.keys import unsubscribe_key
 from rotord.db.list_store import PostgresLists
 from rotord.db.notify import listen
 from rotord.db.retention import PostgresRetention, Rules
 from rotord.db.store import PostgresStore
-from rotord.embedded import EmbeddedPostgres
 from rotord.engine.alerter import Alerter
 from rotord.engine.dispatcher import EngineConfig
 from rotord.engine.ingester import Ingester
@@ -43,6 +41,7 @@ from rotord.engine.term import TermConfig, Terms
 from rotord.engine.waiting import wait
 from rotord.http_side import HttpSide
 from rotord.journal import Journal
+from rotord.opening import StartError, open_database
 from rotord.posting import by_route, parsers, sources
 from rotord.providers.http import ApiConfig
 from rotord.providers.look_up import HttpLookUp, LookUpConfig
@@ -84,10 +83,6 @@ CLOSING_S = 2.0
 OVERTIME_S = 10.0
 
 
-class StartError(Exception):
-    """The daemon cannot start, and what to do about it."""
-
-
 @dataclass(frozen=True, slots=True)
 class Node:
     """A running daemon, for whoever embeds it (the demo, tests): its store and its pool of connections."""
@@ -104,7 +99,10 @@ async def run(settings: Settings, *, started: Callable[[Node], Awaitable[None]] 
     _stop_on_signals(stop, hurry, systemd)
     async with AsyncExitStack() as stack:
         bound = stack.enter_context(_bind(settings))
-        url, embedded = await open_database(settings, stack)
+        opened = await open_database(settings, stack, stop)
+        if opened is None:
+            return 0
+        url, embedded = opened
         pool = await stack.enter_async_context(await open_pool(url))
         key = await unsubscribe_key(pool)
         # Before the providers: its lock is given back only when no connection is left.
@@ -165,35 +163,6 @@ def _stop_on_signals(stop: asyncio.Event, hurry: asyncio.Event, systemd: Systemd
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
-
-
-async def open_database(settings: Settings, stack: AsyncExitStack) -> tuple[str, EmbeddedPostgres | None]:
-    """The database's URL, with rotord's own server started if it is "embedded". Its schema is brought up to date; another's is checked.
-
-    Raises StartError when the schema does not fit, and whatever the connection raises when there is none.
-    """
-    if settings.database.is_embedded:
-        embedded = await stack.enter_async_context(EmbeddedPostgres(settings.state.dir))
-        url = embedded.dsn
-    else:
-        embedded, url = None, settings.database.url.get_secret_value()
-    try:
-        connection = await open_connection(url)
-    except OSError as error:
-        raise StartError(f"the database cannot be reached: {error}; check database.url") from error
-    try:
-        if embedded is not None:
-            applied = await migrate.migrate(connection)
-            if applied:
-                _log.info("database_migrated", versions=applied)
-        state = await migrate.check(connection)
-        if not state.usable:
-            raise StartError(f"{state.sentence}: {state.remedy}")
-        if state.remedy:
-            _log.warning("schema_differs", says=state.sentence, remedy=state.remedy)
-    finally:
-        await connection.close()
-    return url, embedded
 
 
 def build_providers(settings: Settings, key: bytes = b"") -> dict[str, Provider]:

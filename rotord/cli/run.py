@@ -27,8 +27,9 @@ def _handle(arguments: Namespace) -> int:
 
     from rotord import log  # noqa: PLC0415
     from rotord.cli.database import load_settings  # noqa: PLC0415
-    from rotord.daemon import StartError, run  # noqa: PLC0415
+    from rotord.daemon import run  # noqa: PLC0415
     from rotord.embedded import EmbeddedPostgresError  # noqa: PLC0415
+    from rotord.opening import StartError  # noqa: PLC0415
 
     settings = load_settings(arguments)
     if arguments.standby and settings.database.is_embedded:

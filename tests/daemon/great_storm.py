@@ -214,7 +214,7 @@ class Storm:
             self.watch(rig)
 
     async def up(self, rig):
-        """Until it has taken a post. It ends when it starts while the database recovers: systemd would start it anew."""
+        """Until it has taken a post. It ends when it starts while nobody answers for the database: systemd would start it anew."""
         self.taken.clear()
         while self.posted < self.in_all:
             with suppress(TimeoutError):
