@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import idna
@@ -27,8 +28,6 @@ QUOTED_NAME_MAX: Final = 60
 
 _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _FILENAME_SAFE: Final = re.compile(r'[^"\\<>]+')
-#: What a reader takes for a header's name: the start of each line that no space makes a continuation.
-_NAMES: Final = re.compile(r"^(?! )[^:]*", re.MULTILINE)
 _WORDS: Final = re.compile(r" *[^ ]+")
 
 _ATEXT: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
@@ -166,6 +165,7 @@ def ascii_domain(domain: str, what: str) -> str:
     return domain
 
 
+@lru_cache(maxsize=4096)  # a sender writes many mails, and the same mail's recipient is asked for twice
 def address(value: str, what: str, *, smtputf8: bool) -> str:
     """Return the one bare address as a header carries it: the domain in A-labels, so that ASCII needs no extension.
 
@@ -310,7 +310,8 @@ def multipart(subtype: str, boundary: str, entities: list[Entity]) -> Entity:
 def seal(headers: tuple[Header, ...]) -> bytes:
     """Join headers into a block, after reading it back: the names on the wire are the names that were meant, in number and order."""
     block = "\r\n".join([header.line for header in headers])
-    if _NAMES.findall(block) != [header.name for header in headers]:
+    # What a reader takes for a header's name: the start of each line that no space makes a continuation.
+    if [line.partition(":")[0] for line in block.split("\n") if line[:1] != " "] != [header.name for header in headers]:
         raise RenderError("The headers on the wire would not be the headers that were meant.")
     return block.encode()
 

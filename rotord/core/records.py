@@ -41,8 +41,7 @@ class Cursor(NamedTuple):
         return self._replace(id=self.id - 1)
 
 
-@dataclass(frozen=True, slots=True)
-class LaneRequest:
+class LaneRequest(NamedTuple):
     """Ask a lane for up to `limit` rows after `after`."""
 
     key: int
@@ -50,8 +49,7 @@ class LaneRequest:
     after: Cursor
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A queued row that may be begun. `first_at` is None before its first attempt. `avoid`: the provider that failed its last one."""
 
     id: int
@@ -66,8 +64,7 @@ class Candidate:
     avoid: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
+class Payload(NamedTuple):
     """The outbox row behind a candidate, as stored: jsonb parsed, nothing checked. With its thread's chain of Message-IDs."""
 
     id: int
@@ -88,8 +85,7 @@ class Payload:
     references: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Begin:
+class Begin(NamedTuple):
     """A reserved attempt that wants to begin. `began_at` is when it was reserved: limits count it from then on."""
 
     outbox_id: int
@@ -122,8 +118,7 @@ class Next(StrEnum):
     UNCERTAIN = "uncertain"
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """What follows from a reply: where to; for a retry when, pinned to which address ('' = as it was), avoiding which provider."""
 
     next: Next
@@ -132,8 +127,7 @@ class Step:
     avoid: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """The end of one attempt. `finished_at` on the database's clock as the node carries it; None counts it until its deadline."""
 
     attempt_id: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, NamedTuple, assert_never
 
 from rotord.core.backoff import jitter_unit, next_try_at
 from rotord.core.model import Blame, Outcome
@@ -29,8 +29,7 @@ class RetryPolicy:
     give_up_s: float = 86400.0
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(NamedTuple):
     """How an attempt went out, and whether its domain has another provider."""
 
     address: str

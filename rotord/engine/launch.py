@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
@@ -51,8 +51,7 @@ class TermParts:
     limbo: Limbo
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(NamedTuple):
     """A candidate with its reservation: every limit counts it, its slot is taken."""
 
     candidate: Candidate

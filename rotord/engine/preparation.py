@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -63,7 +63,7 @@ class Preparation:
         if signer is not None:
             mime = signer.sign(mime, assignment.began_at)
         if self.redirect_to:
-            message = replace(message, recipient=self.redirect_to, recipient_name="")
+            message = message._replace(recipient=self.redirect_to, recipient_name="")
         return Envelope(attempt_id, sender, message, mime)
 
 

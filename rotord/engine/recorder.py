@@ -8,7 +8,6 @@ is written without its words. While the database is away nothing is dropped and 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -84,7 +83,7 @@ class Recorder:
     async def _write_bare(self, settlement: Settlement, error: Exception) -> None:
         _log.error("reply_not_storable", attempt_id=settlement.attempt_id, error=type(error).__name__)
         text = f"(the provider's words could not be stored: {type(error).__name__})"
-        bare = replace(settlement, reply=replace(settlement.reply, text=text, code="", provider_message_id=""))
+        bare = settlement._replace(reply=settlement.reply._replace(text=text, code="", provider_message_id=""))
         await until_done(lambda: self._store.settle([bare]), "settle")
 
 

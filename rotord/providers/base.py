@@ -8,7 +8,7 @@ fails before the wire costs nobody a limit.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +21,7 @@ def _unnoted(_attempt_id: int) -> None:
     """Keep no journal."""
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """One message on its way: what the attempt needs, rendered. `mime` is complete, CRLF line ends, signed if it is signed.
 
     For a provider that `writes_mail` itself it is the headers alone, unsigned: a signature would not hold over what it writes.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -261,7 +261,7 @@ class HttpProvider:
     def _scrubbed(self, reply: Reply) -> Reply:
         if not any(secret in reply.text or secret in reply.code for secret in self._secrets):
             return reply
-        return replace(reply, code=masked(reply.code, self._secrets), text=masked(reply.text, self._secrets))
+        return reply._replace(code=masked(reply.code, self._secrets), text=masked(reply.text, self._secrets))
 
 
 def _size(envelope: Envelope) -> int:

@@ -1,7 +1,5 @@
 """The links that a daemon's messages carry: in earnest they name the message, in a rehearsal they unsubscribe nobody."""
 
-from dataclasses import replace
-
 import pytest
 from outbox_rows import add_fleet, insert
 
@@ -45,7 +43,7 @@ async def test_a_clients_own_host_stands_in_its_links_and_in_no_other_clients(db
     for client, stream in (("acme", "main"), ("other", "news")):
         message = await insert(db, client=client, stream=stream)
         [payload] = await queue.payloads(db, [message])
-        payload = replace(payload, headers={}, attachments=[], metadata={})  # as a pool's connection reads jsonb
+        payload = payload._replace(headers={}, attachments=[], metadata={})  # as a pool's connection reads jsonb
         chosen = pool.choose(Lane(client, stream, Kind.BULK), 1_795_000_000.0)
         envelope = await preparation.envelope(payload, 100, chosen, 1, f"<{message}.x@{client}.example>")
         links[client] = read(envelope.mime).header("list-unsubscribe").partition(">")[0].lstrip("<")

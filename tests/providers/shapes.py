@@ -69,7 +69,7 @@ SHAPES = {
     "large": {"body_text": WORDS * 20_000, "attachments": (Attachment("large.bin", "application/octet-stream", PNG * 100),)},
     "rehearsal": {"redirect_to": "rehearsal@agency.example", "subject": "Grüße", "recipient_name": "Anna"},
 }
-_FIELDS = set(Message.__dataclass_fields__)
+_FIELDS = set(Message._fields)
 
 
 def envelope_of(name, attempt_id=7, *, headers_only=False):

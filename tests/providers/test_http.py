@@ -6,7 +6,6 @@ import asyncio
 import socket
 import ssl
 import threading
-from dataclasses import replace
 
 import pytest
 import structlog
@@ -316,7 +315,7 @@ async def test_redirects_are_not_followed_and_cookies_not_kept(tmp_path):
 
 async def test_a_message_that_no_request_can_carry_fails_alone(tmp_path):
     async with double("mailgun", tmp_path) as server, api("mailgun", server) as provider:
-        bad = replace(PLAIN, message=replace(PLAIN.message, recipient="two@x.example,three@x.example"))
+        bad = PLAIN._replace(message=PLAIN.message._replace(recipient="two@x.example,three@x.example"))
         reply = await send(provider, bad)
 
         assert (reply.outcome, reply.blame) == (Outcome.REJECTED, Blame.CONTENT)

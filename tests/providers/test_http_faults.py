@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,7 @@ def huge(attempt_id):
     """More than the kernel takes at once."""
     plain = envelope_of("plain", attempt_id)
     file = Attachment("huge.txt", "text/plain", b"x" * 12_000_000)
-    return replace(plain, message=replace(plain.message, attachments=(file,)), mime=plain.mime + file.content)
+    return plain._replace(message=plain.message._replace(attachments=(file,)), mime=plain.mime + file.content)
 
 
 @EVERY

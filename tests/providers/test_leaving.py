@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import replace
 
 import pytest
 
@@ -17,7 +16,7 @@ SIZES = pytest.mark.parametrize("size", [0, 65_536, 300_000])
 
 
 def of_size(an_envelope, size):
-    return replace(an_envelope, mime=an_envelope.mime + b"line of the body\r\n" * (size // 18))
+    return an_envelope._replace(mime=an_envelope.mime + b"line of the body\r\n" * (size // 18))
 
 
 class Journal:
@@ -39,7 +38,7 @@ class Journal:
 async def test_smtp_tells_before_the_final_dot(size, full):
     async with ScriptedServer({}) as server, smtp(server.port) as provider:
         journal = Journal(lambda: len(server.messages), full=full)
-        reply = await send(provider, of_size(replace(envelope(7, mime=MIME), leaving=journal.leaving), size))
+        reply = await send(provider, of_size(envelope(7, mime=MIME)._replace(leaving=journal.leaving), size))
 
     assert journal.told == [(7, 0)]
     assert reply.outcome is (Outcome.NOT_SENT if full else Outcome.ACCEPTED)
@@ -53,7 +52,7 @@ async def test_http_tells_before_the_end_of_the_body(tmp_path, kind, size, full)
     async with double(kind, tmp_path) as server, api(kind, server) as provider:
         journal = Journal(lambda: len(server.mails), full=full)
         plain = envelope_of("plain")
-        reply = await send(provider, of_size(replace(plain, leaving=journal.leaving), size))
+        reply = await send(provider, of_size(plain._replace(leaving=journal.leaving), size))
 
     assert journal.told
     assert set(journal.told) == {(plain.attempt_id, 0)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from email import message_from_bytes
 
 import pytest
@@ -49,7 +48,7 @@ def test_tracking_is_left_to_the_account_if_it_is_wanted():
 
 
 def test_the_domain_is_the_senders_in_ascii():
-    envelope = replace(envelope_of("plain"), sender=Sender("news@Bücher.example"))
+    envelope = envelope_of("plain")._replace(sender=Sender("news@Bücher.example"))
 
     assert API.request(envelope).url == "https://api.example/v3/xn--bcher-kva.example/messages.mime"
 
@@ -59,7 +58,7 @@ def test_the_domain_is_the_senders_in_ascii():
 )
 def test_a_campaign_becomes_a_tag(campaign, tag):
     envelope = envelope_of("plain")
-    found = fields(API.request(replace(envelope, message=replace(envelope.message, campaign=campaign)))).get("o:tag")
+    found = fields(API.request(envelope._replace(message=envelope.message._replace(campaign=campaign)))).get("o:tag")
 
     assert tag == (found and found.get_payload())
 

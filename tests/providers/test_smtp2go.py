@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -50,7 +49,7 @@ def test_the_request():
 
 def test_there_is_always_a_body():
     envelope = envelope_of("plain")
-    bare = json.loads(API.request(replace(envelope, message=replace(envelope.message, body_text=""))).body)
+    bare = json.loads(API.request(envelope._replace(message=envelope.message._replace(body_text=""))).body)
 
     assert (bare["text_body"], "html_body" in bare) == ("\n", False)
     assert "text_body" not in json.loads(API.request(envelope_of("html_only")).body)
