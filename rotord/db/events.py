@@ -37,9 +37,9 @@ class Folded(NamedTuple):
     fault: str = ""
 
 
-# An attempt is only believed of the provider that it went to; a reply or an unsubscribe mail comes by whichever receives them. What came
-# by mail is about the recipient of its message, whomever it names; but a rehearsal's went to its tester. Joined on keys: what is told
-# twice in one batch is one row of `fresh`.
+# An attempt is only believed of the provider that it went to; a reply or an unsubscribe mail comes by whichever receives them, and
+# even after the attempts went (retention). What came by mail is about the recipient of its message, whomever it names; but a rehearsal's
+# went to its tester. Joined on keys: what is told twice in one batch is one row of `fresh`.
 # Of who was forgotten only that name is kept, and the leader is told to erase the post; nobody is looked for until somebody was forgotten.
 # What another person than its recipient answers to a message keeps no subject: nothing in its row would say later that it is theirs.
 FOLD: Final = """
@@ -75,7 +75,14 @@ WITH fence AS MATERIALIZED (
          FROM rotord.attempts
         WHERE t.attempt IS NULL AND outbox_id = t.claimed AND (provider = t.provider OR t.kind IN ('replied', 'unsubscribed'))
         ORDER BY id DESC
-        LIMIT 1)) a ON true
+        LIMIT 1)
+      UNION ALL
+      (SELECT NULL, id, client
+         FROM rotord.message_state s
+        WHERE id = t.claimed AND t.kind IN ('replied', 'unsubscribed')
+          AND NOT EXISTS (SELECT
+                            FROM rotord.attempts
+                           WHERE outbox_id = s.id))) a ON true
     LEFT JOIN rotord.keys k ON k.name = 'forget'
    CROSS JOIN LATERAL (
      SELECT coalesce(

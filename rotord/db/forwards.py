@@ -26,7 +26,8 @@ AN_HOUR: Final = 200
 #: what stands before the key, and cannot be meant by an app's own
 KEY: Final = "rotord reply "
 
-# Of the address that sent it last, its domain, its client the first that says where. COLLATE "C": a prefix is a range of the key's index.
+# Of the address that sent it last, its domain, its client the first that says where. What was sent stays with the message when its attempts
+# are too old to be kept. COLLATE "C": a prefix is a range of the key's index.
 # The campaign's newest rows by a comparison of all three: with equations a planner may walk the whole outbox by its primary key.
 TARGET: Final = """
 SELECT o.client, o.stream, t.address, f.target,
@@ -44,18 +45,22 @@ SELECT o.client, o.stream, t.address, f.target,
                   LIMIT 1), false) AS is_busy
   FROM rotord.outbox o
  CROSS JOIN LATERAL (
-   SELECT address, domain
-     FROM rotord.attempts
-    WHERE outbox_id = o.id
-    ORDER BY number DESC  -- not id: without statistics the primary key is walked for it
-    LIMIT 1) t
+   SELECT coalesce((SELECT address
+                      FROM rotord.attempts
+                     WHERE outbox_id = o.id
+                     ORDER BY number DESC  -- not id: without statistics the primary key is walked for it
+                     LIMIT 1),
+                   (SELECT sender
+                      FROM rotord.message_state
+                     WHERE id = o.id)) AS address
+   OFFSET 0) t
  CROSS JOIN LATERAL (
    SELECT coalesce(a.forward_replies_to, d.forward_replies_to, c.forward_replies_to) AS target
      FROM rotord.clients c
-     LEFT JOIN rotord.domains d ON d.name = t.domain AND d.client = c.slug
+     LEFT JOIN rotord.domains d ON d.name = split_part(t.address, '@', 2) AND d.client = c.slug
      LEFT JOIN rotord.addresses a ON a.email = t.address AND a.domain = d.name
     WHERE c.slug = o.client) f
- WHERE o.id = $1 AND f.target IS NOT NULL AND starts_with(coalesce(o.idempotency_key, ''), $8) IS FALSE
+ WHERE o.id = $1 AND t.address IS NOT NULL AND f.target IS NOT NULL AND starts_with(coalesce(o.idempotency_key, ''), $8) IS FALSE
 """
 
 INSERT: Final = """

@@ -111,6 +111,20 @@ async def test_the_address_goes_before_its_domain_and_that_before_the_client(db)
     assert [row["recipient"] for row in rows] == ["team@acme.example", "ada@acme.example"]
 
 
+async def test_a_reply_to_what_has_no_attempts_any_more_goes_where_its_address_says(db):
+    message, never_sent = await sent(db), await insert(db)
+    await db.execute("INSERT INTO rotord.message_state (id, client, status, sender) VALUES ($1, 'acme', 'sent', 'a@acme.example')", message)
+    await db.execute("DELETE FROM rotord.attempts")
+    await db.execute("UPDATE rotord.addresses SET forward_replies_to = 'ada@acme.example' WHERE email = 'a@acme.example'")
+
+    [row] = await arrive(db, reply(message), reply(never_sent, identity="<r2@example.org>"))
+    assert (row["recipient"], row["body_text"].split("\n")[1]) == ("ada@acme.example", "To: a@acme.example")
+
+    await db.execute("DELETE FROM rotord.addresses WHERE email = 'a@acme.example'")
+    rows = await arrive(db, reply(message, identity="<r3@example.org>"))
+    assert rows[-1]["recipient"] == INBOX
+
+
 async def test_once_whatever_is_told_twice_or_folded_again(db):
     message = await sent(db)
     assert len(await arrive(db, reply(message), reply(message))) == 1

@@ -300,6 +300,18 @@ async def test_an_unsubscribe_mail_suppresses_and_a_forged_one_does_not(db, site
     assert await suppressed(db) == [("acme", "r@example.org", "unsubscribe")]
 
 
+async def test_an_unsubscribe_mail_and_a_reply_come_years_after_their_messages_attempts_went(db, site):
+    message, _ = await sent(db, recipient="r@example.org")
+    await db.execute("DELETE FROM rotord.attempts")
+    await post(site, "/inbound/relay", data=f"From: r@example.org\nSubject: unsubscribe {token(KEY, message)}\n\n.\n", headers=BEARER)
+    await post(site, "/inbound/relay", data=reply(message_id(message, "acme.example")), headers=BEARER)
+    await fold(db)
+
+    assert await told(db) == [(message, "unsubscribed", "r@example.org"), (message, "replied", "r@example.org")]
+    assert await suppressed(db) == [("acme", "r@example.org", "unsubscribe")]
+    assert await db.fetchval("SELECT replied_at IS NOT NULL FROM rotord.messages WHERE id = $1", message)
+
+
 @pytest.mark.parametrize("rehearsal", [False, True])
 async def test_a_complaint_suppresses_but_not_in_a_rehearsal(db, site, rehearsal):
     message, attempt = await sent(db, recipient="r@example.org")
