@@ -81,7 +81,7 @@ def restore(pool: SenderPool, rows: Iterable[LedgerRow], of_others: Iterable[tup
     for provider, on_the_wire, counts_at, count in of_others:
         cap = pool.providers[provider].cap
         if on_the_wire:
-            cap.held += count
+            cap.hold(count)
         else:
             cap.restore(counts_at, count)
     finished = []

@@ -29,9 +29,11 @@ DAY = 86400.0
 # Up to this many places a cap is exact; above it times are rounded up to COARSE_S, which keeps it safe, bounds its memory
 # to 5,760 cells a day, and costs at most 15 s / 3600 s = 0.4 % of an hour's volume.
 EXACT_UP_TO = 4000
+# A domain whose hour or day is this full hands its turns over to the others, while they have room (deliverability: 90 %).
+NEAR_LIMIT = 0.9
 COARSE_S = 15.0
 # A cap with room to spare forgets what is over at least this often; one that seems full forgets it at once.
-TIDY_S = 600.0
+TIDY_S = 3600.0
 _COMPACT_AT = 64
 # 0.9 * 10 is 9.000000000000002 on one side and 8.999999999999998 on the other; neither may cost a place.
 _HAIR = 1e-9
@@ -41,7 +43,8 @@ _BULK = Kind.BULK
 class RollingCap:
     """Places used and left, of one entity. `per_hour` and `per_day` may change at any time: the history of a day is always kept.
 
-    `now` never goes back. `used_hour` and `used_day` are as of the last look and never too low; `use` looks.
+    `now` never goes back. `used_hour` and `used_day` are as of the last look and never too low; `use` looks. `held` is changed by `hold`
+    and what ends it only.
     """
 
     __slots__ = (
@@ -53,6 +56,7 @@ class RollingCap:
         "_day_head",
         "_hour",
         "_hour_head",
+        "_spare",
         "_tidy_at",
         "_times",
         "held",
@@ -68,7 +72,9 @@ class RollingCap:
         self._counts = array("I")
         self._hour_head = 0
         self._day_head = 0
-        self._tidy_at = -inf
+        self._tidy_at = inf
+        # Places for bulk mail up to NEAR_LIMIT, as of the last look and never too many: while there are some, it is open to all.
+        self._spare: float = 0
         self.set_limits(per_hour, per_day, reserve)
 
     def set_limits(self, per_hour: int | None, per_day: int | None, reserve: float = 0.0) -> None:
@@ -79,6 +85,7 @@ class RollingCap:
         self._day = inf if per_day is None else per_day
         self._bulk_hour = _part(self._hour, 1 - reserve)
         self._bulk_day = _part(self._day, 1 - reserve)
+        self._count_spare()
 
     @property
     def per_hour(self) -> int | None:
@@ -90,24 +97,32 @@ class RollingCap:
         """The cap in any 24 hours."""
         return None if self._day == inf else int(self._day)
 
-    def hold(self) -> None:
+    def hold(self, count: int = 1) -> None:
         """Take a place for an attempt that begins."""
-        self.held += 1
+        self.held += count
+        self._spare -= count
 
     def release(self) -> None:
         """Give a held place back: the attempt is proven not accepted."""
         self.held -= 1
+        self._spare += 1
 
     def book(self, at: float) -> None:
         """Turn a held place into a used one that counts from `at`, the finish."""
         self.held -= 1
-        self.restore(at)
+        self._count(at, 1)
 
     def restore(self, at: float, count: int = 1) -> None:
         """Count `count` messages finished at `at` (also in the future: the deadline of an attempt that a crash cut off)."""
+        self._spare -= count
+        self._count(at, count)
+
+    def _count(self, at: float, count: int) -> None:
         if self._coarse:
             at = -(-at // COARSE_S) * COARSE_S
         times = self._times
+        if not times:
+            self._tidy_at = at + HOUR
         if not times or at > times[-1]:
             times.append(at)
             self._counts.append(count)
@@ -134,11 +149,15 @@ class RollingCap:
             for at, count in zip(times, counts, strict=True):
                 self.restore(at, count)
             return
+        if not times:
+            return
+        self._tidy_at = times[0] + HOUR
         self._times.extend(times)
         self._counts.extend(counts)
         total = sum(counts)
         self.used_hour += total
         self.used_day += total
+        self._spare -= total
 
     def _insert(self, at: float, count: int) -> None:
         index = bisect_right(self._times, at)
@@ -166,12 +185,11 @@ class RollingCap:
     def free_at(self, now: float, kind: Kind, share: float = 1.0) -> float:
         """When the next place is free: `now` at once, a time, or `inf` when only a settled attempt (or a person) can free one.
 
-        `share` asks the same of that part of the caps: a domain "near its limit" is one whose 90 % are used.
+        `share`, NEAR_LIMIT or more, asks the same of that part of the caps: a domain "near its limit" is one whose 90 % are used.
         """
-        if kind is _BULK:
-            hour, day = self._bulk_hour, self._bulk_day
-        else:
-            hour, day = self._hour, self._day
+        if self._spare > 0 and now < self._tidy_at:
+            return now
+        hour, day = (self._bulk_hour, self._bulk_day) if kind is _BULK else (self._hour, self._day)
         # What is over may still be counted here, which only errs towards the longer look.
         taken = self.held + 1 - _HAIR
         if self.used_hour + taken <= hour * share and self.used_day + taken <= day * share and now < self._tidy_at:
@@ -213,6 +231,11 @@ class RollingCap:
             del counts[:head]
             self._hour_head -= head
             self._day_head = 0
+        self._count_spare()
+
+    def _count_spare(self) -> None:
+        hour, day = _part(self._bulk_hour, NEAR_LIMIT), _part(self._bulk_day, NEAR_LIMIT)
+        self._spare = min(hour - self.used_hour, day - self.used_day) - self.held
 
 
 def in_cells(times: Iterable[float]) -> list[float]:

@@ -337,8 +337,7 @@ class SenderPool:
                 if state.pace is not None:
                     state.pace.give_back()
             else:
-                state.cap.held -= 1
-                state.cap.restore(at)
+                state.cap.book(at)
         self._free(assignment.address, given_back=given_back)
 
     def cancel(self, assignment: Assignment) -> None:
@@ -377,9 +376,9 @@ def _reserve(address: AddressState, gate: ProviderGate, now: float, campaign: Ro
     client = domain.client
     gate.take(now)
     domain.route.charge(gate)
-    client.cap.held += 1
-    domain.cap.held += 1
-    address.cap.held += 1
+    client.cap.hold()
+    domain.cap.hold()
+    address.cap.hold()
     if campaign is not None:
         campaign.hold()
     if client.paced:
@@ -394,9 +393,10 @@ def _charge(address: AddressState, turns: int = 1) -> None:
     """Let an address and its domain pay for a turn, whether rotation gave it or a pin did."""
     for place, member in address.members:
         member.pass_ += turns * member.stride
-        for of_domain in (place.fresh, place.late):
-            if of_domain is not None:
-                of_domain.pass_ += turns * of_domain.stride
+        if (fresh := place.fresh) is not None:
+            fresh.pass_ += turns * fresh.stride
+        if (late := place.late) is not None:
+            late.pass_ += turns * late.stride
 
 
 def _reach(client: Client) -> tuple[object, ...]:

@@ -40,7 +40,9 @@ class ProviderGate:
         """When limits and breaker let one more request begin, slots aside; `inf` while paused or only a settled attempt can open it."""
         if self.paused:
             return inf
-        at = max(self.cap.free_at(now, _ANY), self.breaker.free_at())
+        at = self.cap.free_at(now, _ANY)
+        if (breaker_at := self.breaker.free_at()) > at:
+            at = breaker_at
         if self.bucket is not None and (bucket_at := self.bucket.free_at(now)) > at:
             at = bucket_at
         if self.month is not None and (month_at := self.month.free_at(now)) > at:

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from rotord.core.model import Address, Client, Domain
     from rotord.core.routing import Route
 
-# A domain whose hour or day is this full hands its turns over to the others, while they have room (deliverability: 90 %).
-NEAR_LIMIT = 0.9
 _BULK = Kind.BULK
 # The quota an address without limits weighs in the rotation: a usual day of a warm address.
 USUAL_DAY = 40.0

@@ -10,9 +10,10 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
+from rotord.core.limits import NEAR_LIMIT
 from rotord.core.model import Kind
 from rotord.core.rotation import StrideRing
-from rotord.core.senders import LOOKS, NEAR_LIMIT, Place
+from rotord.core.senders import LOOKS, Place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
