@@ -342,3 +342,16 @@ async def test_a_domain_that_the_account_does_not_have_is_unclear(tmp_path):
 
     assert isinstance(page, Unclear)
     assert "Domain not found" in page.reason
+
+
+async def test_a_next_page_that_no_text_column_takes_is_unclear(tmp_path):
+    results = [{"email_address": "a@b.example", "reason": "manual"}]
+    async with double("smtp2go", tmp_path, extra=[doubles.Smtp2goLists()]) as server:
+        lists = lists_of("smtp2go", server)
+        server.look_up_faults.append(Fault(body=json.dumps({"data": {"continue_token": "nul\0", "results": results}}).encode()))
+        try:
+            page = await lists.page(lists.keys([DOMAIN])[0], ALL, "")
+        finally:
+            await lists.close()
+
+    assert page == Unclear("its answer names no page as the next one")
