@@ -10,7 +10,7 @@ from rotord.db import alerts, list_sync
 if TYPE_CHECKING:
     from rotord.core.suppression_lists import ListKey, Page, Span
     from rotord.db.executor import Executor
-    from rotord.db.list_sync import Due, Pull, PushKey
+    from rotord.db.list_sync import Carried, Due, Pull, PushKey
 
 #: the alert on a provider whose lists cannot be read or added to
 UNREAD: Final = "suppression_lists_unread"
@@ -22,7 +22,7 @@ class PostgresLists:
     def __init__(self, db: Executor) -> None:
         self._db = db
 
-    async def carried(self, provider: str) -> list[tuple[str, str]]:
+    async def carried(self, provider: str) -> list[Carried]:
         """List the domains that go by a provider."""
         return await list_sync.carried(self._db, provider)
 

@@ -25,6 +25,14 @@ class Pull(NamedTuple):
     cursor: str
 
 
+class Carried(NamedTuple):
+    """A domain that goes by a provider, and its client. Not active: it or its client is disabled, for now."""
+
+    domain: str
+    client: str
+    is_active: bool = True
+
+
 class PushKey(NamedTuple):
     """What is added to one list: suppressions of a client ('': those for everybody) and a reason."""
 
@@ -42,17 +50,17 @@ class Due(NamedTuple):
 
 
 CARRIED: Final = """
-SELECT d.name, d.client
+SELECT d.name, d.client, 'disabled' NOT IN (d.status, c.status)
 FROM rotord.domains AS d
 JOIN rotord.clients AS c ON c.slug = d.client
-WHERE $1 = ANY (d.providers) AND 'disabled' NOT IN (d.status, c.status)
+WHERE $1 = ANY (d.providers)
 ORDER BY d.name
 """
 
 
-async def carried(db: Executor, provider: str) -> list[tuple[str, str]]:
+async def carried(db: Executor, provider: str) -> list[Carried]:
     """List the domains that go by a provider, with their clients."""
-    return [(row["name"], row["client"]) for row in await db.fetch(CARRIED, provider)]
+    return [Carried(*row) for row in await db.fetch(CARRIED, provider)]
 
 
 BEGIN: Final = """

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rotord.core.suppression_lists import Added, Entry, ListKey, Page, Span
-    from rotord.db.list_sync import Due, Pull
+    from rotord.db.list_sync import Carried, Due, Pull
 
 _log = structlog.get_logger(__name__)
 
@@ -56,8 +56,8 @@ class Lists(Protocol):
 class ListStore(Protocol):
     """See `rotord.db.list_sync`; a store that only weighs what would be done shows a plan."""
 
-    async def carried(self, provider: str) -> list[tuple[str, str]]:
-        """List (domain, client)."""
+    async def carried(self, provider: str) -> list[Carried]:
+        """List the domains that go by it."""
 
     async def begin(self, provider: str, key: ListKey, every_s: float) -> Pull | None:
         """Begin or go on with a pass."""
@@ -159,7 +159,8 @@ class ListSync:
         """Suppress whom their lists name, as far as they are due."""
         done = Round([], [])
         carried = await until_done(partial(self._store.carried, lists.name), "lists")
-        for key in lists.keys([domain for domain, _ in carried]) if carried else ():
+        domains = [one.domain for one in carried if one.is_active]
+        for key in lists.keys(domains) if domains else ():
             read, trouble = await self._pull(lists, key)
             done.read.extend(read)
             if trouble is not None:
@@ -201,13 +202,14 @@ class ListSync:
                 break
         return [Read(key, seen["entries"], seen["new"], seen["others"], complete=not cursor)], None
 
-    def _pushes(self, lists: Lists, carried: Sequence[tuple[str, str]]) -> list[PushKey]:
-        """What goes to which list: on an account that several clients share, nothing of one client's."""
-        clients = {client for _, client in carried}
+    def _pushes(self, lists: Lists, carried: Sequence[Carried]) -> list[PushKey]:
+        """What goes to which list: on an account that several clients share, nothing of one client's. A disabled one may be back."""
+        active = [one for one in carried if one.is_active]
+        clients = {one.client for one in carried}
         if lists.of_domains:
-            places = [(domain, scope) for domain, client in carried for scope in (client, "")]
+            places = [(one.domain, scope) for one in active for scope in (one.client, "")]
         else:
-            places = [("", scope) for scope in (*clients, "")] if len(clients) == 1 else [("", "")] if clients else []
+            places = [("", scope) for scope in ((*clients, "") if len(clients) == 1 else ("",)) if active]
         return [PushKey(lists.name, domain, scope, reason) for domain, scope in places for reason in self._reasons]
 
     async def _push(self, lists: Lists, key: PushKey) -> tuple[list[Sent], Trouble | None]:

@@ -132,6 +132,24 @@ async def test_additions_go_in_batches_and_those_that_were_cut_off_are_made_agai
     assert lists.added == ["r2@example.org", "r3@example.org", "r4@example.org"]
 
 
+@pytest.mark.parametrize("disabled", ["clients", "domains"])
+async def test_an_account_is_shared_with_a_client_that_is_disabled_for_now(db, disabled):
+    await db.execute("UPDATE rotord.domains SET providers = '{mg}'")
+    await db.execute("INSERT INTO rotord.suppressions (client, recipient, reason) VALUES ('acme', 'acmes@example.org', 'manual')")
+    await db.execute("INSERT INTO rotord.suppressions (recipient, reason) VALUES ('everybodys@example.org', 'manual')")
+    name = {"clients": "slug = 'other'", "domains": "name = 'other.example'"}[disabled]
+    await db.execute(f"UPDATE rotord.{disabled} SET status = 'disabled' WHERE {name}")
+    lists = Lists(pages=1)
+    lists.of_domains = False
+
+    await exchange(db, lists, reasons=["manual"])
+    assert lists.added == ["everybodys@example.org"]
+
+    await db.execute("UPDATE rotord.domains SET providers = '{relay}' WHERE name = 'other.example'")
+    await exchange(db, lists, reasons=["manual"])
+    assert lists.added == ["everybodys@example.org", "acmes@example.org"]
+
+
 async def test_what_the_provider_told_is_not_told_to_it(db):
     for source in ("list of mg", "event of mg", "event of relay", "cli"):
         await db.execute(

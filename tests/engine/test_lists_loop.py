@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from rotord.core.lookups import Trouble, Unclear
 from rotord.core.suppression_lists import Added, Entry, ListKey, Page, Span
-from rotord.db.list_sync import Pull
+from rotord.db.list_sync import Carried, Pull
 from rotord.engine.list_sync import CHECK_S, LONGEST_PAUSE_S, ListSync
 from tests.sim.simloop import SimLoop
 
@@ -20,7 +20,7 @@ class Store:
         self.noted = []
 
     async def carried(self, provider):
-        return [("a.example", "a"), ("b.example", "b")]
+        return [Carried("a.example", "a"), Carried("b.example", "b")]
 
     async def begin(self, provider, key, every_s):
         return Pull(Span(None, 0.0), "")
