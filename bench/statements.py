@@ -24,6 +24,7 @@ from bench.figures import Figure, Scale
 from rotord.core.model import Outcome, Reply
 from rotord.core.records import Begin, Candidate, Cursor, LaneRequest, LaneRow, Next, Settlement, Step, Term
 from rotord.db import queue, settle
+from rotord.db.analyze import analyze
 from rotord.db.connect import open_connection
 from rotord.db.migrate import migrate
 from rotord.embedded import EmbeddedPostgres
@@ -166,6 +167,7 @@ async def measure(url: str, queued: int = QUEUED, seconds: float = SECONDS, mess
         began, sent = time.perf_counter(), 0
         while time.perf_counter() - began < seconds:
             sent += await line.carry(batch)
+        await analyze(db)  # as the leader does every 2 s
         took = {name: statistics.median(times) for name, times in line.took.items()}
         batches[batch] = {"messages_a_second": sent / (time.perf_counter() - began), "p50_ms": took}
     line.cpu_us.clear()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rotord.db import campaigns, lease, ledger, queue, reconcile, reports, senders, settle, stats
+from rotord.db import analyze, campaigns, lease, ledger, queue, reconcile, reports, senders, settle, stats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -155,3 +155,7 @@ class PostgresStore:
         await senders.forget_changes(self._pool)
         await campaigns.sweep(self._pool)
         await lease.sweep(self._pool, ledger.over_by(now), LONG_S)
+
+    async def analyze(self) -> list[str]:
+        """See db.analyze."""
+        return await analyze.analyze(self._pool)

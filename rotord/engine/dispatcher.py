@@ -58,6 +58,8 @@ class EngineConfig:
     expire_s: float = 1.0
     read_back_s: float = 1.0
     publish_s: float = 1.0
+    # At full rate 4,000 rows: some 250 pages of the ledger are read from end to end before the planner hears of them.
+    analyze_s: float = 2.0
     # A lane whose time is not known, or far, is asked again this soon: a refund or a person may have opened it.
     ask_again_s: float = 0.25
     ask_known_again_s: float = 1.0

@@ -53,7 +53,17 @@ class Maintenance:
     async def run(self, stop: asyncio.Event) -> None:
         """Run every loop until `stop`."""
         async with asyncio.TaskGroup() as group:
-            for loop in (self._ripen, self._fleet, self._expire, self._strand, self._read_back, self._publish, self._tidy, self._roll_up):
+            for loop in (
+                self._ripen,
+                self._fleet,
+                self._expire,
+                self._strand,
+                self._read_back,
+                self._publish,
+                self._tidy,
+                self._roll_up,
+                self._analyze,
+            ):
                 group.create_task(loop(stop), name=f"maintenance{loop.__name__}")
             await stop.wait()
             self.rows_wake.set()
@@ -137,6 +147,12 @@ class Maintenance:
     async def _tidy(self, stop: asyncio.Event) -> None:
         while not await wait(stop, TIDY_S):
             await until_done(lambda: self._store.tidy(self._parts.clock.now()), "tidy")
+
+    async def _analyze(self, stop: asyncio.Event) -> None:
+        while not await wait(stop, self._config.analyze_s):
+            tables = await until_done(self._store.analyze, "analyze")
+            if tables:
+                _log.info("tables_analyzed", tables=tables)
 
 
 def apply_fleet(pool: SenderPool, fleet: Fleet) -> bool:

@@ -165,6 +165,10 @@ class MemoryStore:
     async def tidy(self, now: float) -> None:
         """Nothing to do: months are counted from the attempts, which stay."""
 
+    async def analyze(self) -> Sequence[str]:
+        """Nobody plans anything here."""
+        return ()
+
     async def _ended(self, rows: Sequence[tuple[str, str | None]]) -> int:
         await self._promote([(client, key) for client, key in rows if key is not None])
         return len(rows)

@@ -34,6 +34,7 @@ ENGINE = EngineConfig(
     expire_s=20.0,
     read_back_s=5.0,
     publish_s=60.0,
+    analyze_s=600.0,
     ask_again_s=5.0,
     ask_known_again_s=30.0,
 )
