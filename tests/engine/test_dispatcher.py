@@ -36,19 +36,42 @@ class SlowLook(MemoryStore):
         return rows
 
 
-async def test_a_slow_look_for_lanes_holds_up_no_turn():
-    clock = DatabaseClock(1e9, 0.0, lambda: 0.0)
-    tables = Tables(clock.now)
-    tables.put_fleet(*FLEET)
-    tables.insert(client="acme", recipient="r@example.org", subject="Hello")
-    term, store = tables.win(UUID(int=1), 1e3), SlowLook(tables)
-    pool = SenderPool([ProviderLimits("relay")])
+class SlowBegin(MemoryStore):
+    """A database whose begins wait for the test."""
+
+    def __init__(self, tables):
+        super().__init__(tables, Direct())
+        self.asked, self.may_end = [], asyncio.Event()
+
+    async def begin(self, term, begins):
+        self.asked.append([one.outbox_id for one in begins])
+        await self.may_end.wait()
+        return await super().begin(term, begins)
+
+
+def built(tables, store, clock, limits=()):
+    """A dispatcher with one address, and its pool."""
+    pool = SenderPool([ProviderLimits("relay", **dict(limits))])
     for put, values in zip((pool.put_client, pool.put_domain, pool.put_address), FLEET, strict=True):
         put(values[0])
     flights = Flights(pool, Recorder(store), clock, RetryPolicy(), lambda: True)
     provider = SimProvider(Receiver("relay", 1, clock.now), 5, lambda _moment: None)
-    parts = TermParts(store, term, pool, flights, clock, Limbo(store, pool, flights, clock))
-    dispatcher = Dispatcher(parts, {"relay": provider}, PREPARATION, EngineConfig())
+    parts = TermParts(store, tables.win(UUID(int=1), 1e3), pool, flights, clock, Limbo(store, pool, flights, clock))
+    return Dispatcher(parts, {"relay": provider}, PREPARATION, EngineConfig()), pool
+
+
+def tables_with_a_row(clock):
+    tables = Tables(clock.now)
+    tables.put_fleet(*FLEET)
+    tables.insert(client="acme", recipient="r@example.org", subject="Hello")
+    return tables
+
+
+async def test_a_slow_look_for_lanes_holds_up_no_turn():
+    clock = DatabaseClock(1e9, 0.0, lambda: 0.0)
+    tables = tables_with_a_row(clock)
+    store = SlowLook(tables)
+    dispatcher, _ = built(tables, store, clock)
     dispatcher.backlog.replace(tables.lanes(), 1e9 - 10, 1.0)  # the one before took a second
 
     async with asyncio.TaskGroup() as group:
@@ -63,21 +86,33 @@ async def test_a_slow_look_for_lanes_holds_up_no_turn():
     assert dispatcher._looked is not None
 
 
+async def test_what_waits_for_its_begin_is_not_reserved_again_by_the_turns_beside_it():
+    spent = 0.0
+    clock = DatabaseClock(1e9, 0.0, lambda: spent)
+    tables = tables_with_a_row(clock)
+    store = SlowBegin(tables)
+    dispatcher, _ = built(tables, store, clock)
+
+    async with asyncio.TaskGroup() as group:
+        assert await dispatcher._turn(group)
+        await asyncio.sleep(0)
+        tables.insert(client="acme", recipient="r@example.org", subject="Another")
+        spent = 2.0  # the look takes the cursor back to the first row, which is queued still
+        assert await dispatcher._turn(group)
+        await asyncio.sleep(0)
+        first, second = tables.queue
+        assert store.asked == [[first], [second]]
+        store.may_end.set()
+
+    assert not dispatcher._under_way
+
+
 @pytest.mark.parametrize("thinks_s", [0.05, 0.2])
 async def test_a_lane_that_opens_while_a_turn_goes_on_is_not_slept_past(thinks_s):
     spent = 0.0
     clock = DatabaseClock(1e9, 0.0, lambda: spent)
-    tables = Tables(clock.now)
-    tables.put_fleet(*FLEET)
-    tables.insert(client="acme", recipient="r@example.org", subject="Hello")
-    term = tables.win(UUID(int=1), 1e3)
-    pool, store = SenderPool([ProviderLimits("relay", per_second=10.0)]), MemoryStore(tables, Direct())
-    for put, values in zip((pool.put_client, pool.put_domain, pool.put_address), FLEET, strict=True):
-        put(values[0])
-    flights = Flights(pool, Recorder(store), clock, RetryPolicy(), lambda: True)
-    provider = SimProvider(Receiver("relay", 1, clock.now), 5, lambda _moment: None)
-    parts = TermParts(store, term, pool, flights, clock, Limbo(store, pool, flights, clock))
-    dispatcher = Dispatcher(parts, {"relay": provider}, PREPARATION, EngineConfig())
+    tables = tables_with_a_row(clock)
+    dispatcher, pool = built(tables, MemoryStore(tables, Direct()), clock, {"per_second": 10.0})
     bucket = pool.providers["relay"].bucket
     while bucket.free_at(1e9) == 1e9:
         bucket.take(1e9)
