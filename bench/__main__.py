@@ -42,6 +42,7 @@ ROWS = {
     "peers": "the queues that others use, with the same handler, beside rotord",
     "postfix": "a durable relay, beside the SMTP row",
     "history": "what commands and a start take after years",
+    "retention": "blanking, deleting and dropping what is old, beside a drain at full speed",
 }
 
 

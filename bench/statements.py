@@ -118,7 +118,7 @@ class Explaining:
         self._db = db
         self.pages = 0
 
-    async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+    async def fetch(self, statement: str, *arguments: Any, **_: Any) -> list[asyncpg.Record]:
         plan = json.loads(await self._db.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {statement}", *arguments))
         self.pages += plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"]
         return []

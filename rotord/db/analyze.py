@@ -7,7 +7,10 @@ or so, while each batch of a drain reads all that was sent. So the leader looks 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
+
+import asyncpg
 
 if TYPE_CHECKING:
     from rotord.db.executor import Executor
@@ -30,7 +33,8 @@ async def analyze(db: Executor) -> list[str]:
     """Analyse each table that has more than doubled since it was analysed or vacuumed; their names. Every session plans anew then."""
     names: list[str] = [row[0] for row in await db.fetch(OUTGROWN, SMALL)]
     for name in names:
-        await db.execute(_analyze(name), timeout=ANALYZE_S)
+        with suppress(asyncpg.UndefinedTableError):  # a month of events that was dropped meanwhile
+            await db.execute(_analyze(name), timeout=ANALYZE_S)
     return names
 
 

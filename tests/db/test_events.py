@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 from outbox_rows import add_fleet, begin, insert, make_uncertain, queue_row, status
+from plan_watch import PlanWatch
 
 from rotord.core.events import Event, EventKind, Reason, natural_key
 from rotord.core.records import Term
@@ -274,3 +275,20 @@ async def test_a_provider_that_should_report_and_does_not_is_alerted(db, databas
         await db.execute("DELETE FROM rotord.attempts WHERE outbox_id <> $1", sent_then[0])
         await watched.watch()
         assert await db.fetchval(alert) == 1  # too few to tell: it stays as it is
+
+
+async def test_a_look_for_silence_reads_no_month_before(db):
+    await db.execute("CREATE TABLE rotord.events_2001_01 PARTITION OF rotord.events FOR VALUES FROM ('2001-01-01') TO ('2001-02-01')")
+    attempts = [await begin(db, await insert(db), ago=timedelta(hours=1)) for _ in range(2)]
+    await db.execute("UPDATE rotord.attempts SET outcome = 'accepted'")
+    await db.execute(
+        "INSERT INTO rotord.events (outbox_id, provider, kind, occurred_at, received_at, recipient, key)"
+        " SELECT outbox_id, provider, 'delivered', began_at, began_at, 'r@example.org', 'k' FROM rotord.attempts WHERE id = $1",
+        attempts[0],
+    )
+    watch = PlanWatch()
+    await watch.watch(db)
+
+    assert await watch.of(db, events.silence(db, ["relay"], 7200, 1800)) == [("relay", 2, 1)]
+    assert watch.scans(["events_other"])
+    assert watch.scans(["events_2001_01"]) == set()

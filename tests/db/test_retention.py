@@ -81,7 +81,7 @@ async def test_status_says_how_far_it_has_come(db):
 
 
 async def test_a_backlog_of_bodies_goes_in_batches_and_each_once(db, monkeypatch):
-    monkeypatch.setattr(retention, "BATCH", 3)
+    monkeypatch.setattr(retention, "BODIES_BATCH", 3)
     messages = [await settled(db, OLD - timedelta(minutes=n)) for n in range(7)]
 
     steps = []
