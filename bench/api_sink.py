@@ -2,20 +2,22 @@
 
     python -m bench.api_sink [--latency-ms 20]
 
-Prints its port. `GET /count` is answered at once with how many messages it took so far. The doubles of tests/doubles are too slow here:
-they read every request as the API does, which takes as long as sending it.
+Prints its port. `GET /count` is answered at once with how many messages it took so far, `GET /last` with when the last of them was there,
+on the clock of time.monotonic, which is the whole machine's. The doubles of tests/doubles are too slow here: they read every request as
+the API does, which takes as long as sending it.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import time
 
 import uvloop
 
 DATE = b"Tue, 24 Nov 2026 12:00:00 GMT"
 ACCEPTED = b"HTTP/1.1 202 Accepted\r\nServer: nginx\r\nDate: " + DATE + b"\r\nContent-Length: 0\r\nX-Message-Id: %022d\r\n\r\n"
-COUNT = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"
+TOLD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"
 NOTHING = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -23,6 +25,7 @@ class Sink(asyncio.Protocol):
     """One connection."""
 
     taken = 0
+    last = 0.0
 
     def __init__(self, loop: asyncio.AbstractEventLoop, latency_s: float) -> None:
         self._loop = loop
@@ -42,12 +45,12 @@ class Sink(asyncio.Protocol):
             if len(buffer) - end - 4 < int(buffer[start : buffer.index(b"\r\n", start)]):
                 return
             self._buffer = b""
-            Sink.taken += 1
+            Sink.taken, Sink.last = Sink.taken + 1, time.monotonic()
             self._loop.call_later(self._latency_s, self._answer, ACCEPTED % Sink.taken)
             return
         self._buffer = b""
-        count = b"%d" % Sink.taken
-        self._answer(COUNT % (len(count), count) if buffer.startswith(b"GET /count") else NOTHING)
+        told = b"%d" % Sink.taken if buffer.startswith(b"GET /count") else b"%.6f" % Sink.last
+        self._answer(TOLD % (len(told), told) if buffer.startswith((b"GET /count", b"GET /last")) else NOTHING)
 
     def _answer(self, words: bytes) -> None:
         if not self._transport.is_closing():

@@ -116,12 +116,19 @@ class Receiver:
     port: int
 
     async def taken(self) -> int:
+        return int(await self._told("/count"))
+
+    async def last(self) -> float:
+        """When the last message was there, on time.monotonic's clock."""
+        return float(await self._told("/last"))
+
+    async def _told(self, path: str) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        writer.write(b"GET /count HTTP/1.1\r\n\r\n")
+        writer.write(b"GET %s HTTP/1.1\r\n\r\n" % path.encode())
         head = await reader.readuntil(b"\r\n\r\n")
-        count = await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split()[0]))
+        told = await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split()[0]))
         writer.close()
-        return int(count)
+        return told
 
 
 @asynccontextmanager
