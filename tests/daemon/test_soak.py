@@ -38,6 +38,9 @@ INSERT INTO rotord.outbox (client, stream, recipient, subject, body_text, header
 SELECT 'acme', 'main', 'r' || i || '@recipients.example', 'Message ' || i, 'Hello ' || i, jsonb_build_object('X-Row', 'row-' || i)
   FROM generate_series($1::int + 1, $1::int + $2::int) AS i
 """
+API_PLACES, RELAY_PLACES = 50, 20
+#: every place in use, and what a daemon has besides
+DESCRIPTORS = 3 * (API_PLACES + 1) + RELAY_PLACES + 60
 CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
 
@@ -129,7 +132,8 @@ async def test_an_hour_of_sending_through_trouble_is_flat(database_url: str, db:
         receiver(tmp_path, "relay", latency_ms="5,50") as smtp,
     ):
         apis = [one, two, three]
-        toml = "[reconcile]\ngrace_seconds = 5\n" + "".join(api.toml("", 50) for api in apis) + relay("relay", smtp.port, 20)
+        toml = "[reconcile]\ngrace_seconds = 5\n" + "".join(api.toml("", API_PLACES) for api in apis)
+        toml += relay("relay", smtp.port, RELAY_PLACES)
         async with running(Rig(database_url, tmp_path, toml)) as rig, asyncio.TaskGroup() as group:
             began = time.monotonic()
             helpers = [group.create_task(trouble(apis, random.Random(1))), group.create_task(sample())]
@@ -152,7 +156,9 @@ async def test_an_hour_of_sending_through_trouble_is_flat(database_url: str, db:
 
     assert judged(wanted, rows, unknown) == (set(), set())
     early, late = samples[len(samples) // 4 : len(samples) // 2], samples[-len(samples) // 4 :]
-    for name, most in [("rss_kb", 1.1), ("descriptors", 1.2), ("connections", 1.2), ("dead", 2.0)]:
+    for name, most in [("rss_kb", 1.1), ("connections", 1.2), ("dead", 2.0)]:
         before, after = (median(getattr(sample, name) for sample in part) for part in (early, late))
         print(f"{name}: {before:.0f} in the second quarter, {after:.0f} in the last")
         assert after <= most * before + 10, name
+    # They come and go with the trouble: of a provider that is slow all places are in use.
+    assert max(sample.descriptors for sample in samples) <= DESCRIPTORS
