@@ -5,18 +5,22 @@
 
 The score of k errors among n answers is k ln(k/E) - (k - E), E = 2 % of n being what a working provider may have, of the last 10, 50 and
 200 answers whichever is highest. At 9 it opens: after the 4th of only errors, the 8th answer of 60 % errors, the 38th of 20 %, and not
-once in years at 1 %. What is about the account counts only when two clients met it, where two are known: one client's trouble (its
-domain, its right to a relay) closes a provider for nobody else. Pure: times are arguments, and the same answers in the same order give
+once in years at 1 %. One client's trouble closes a provider for nobody else: what is about the account (its domain, its right to a relay)
+counts only when two clients met it, where two are known; and whoever fails while the others get through (a message of theirs that the
+provider cannot bear) is left out. Pure: times are arguments, and the same answers in the same order give
 the same state, so a new leader has it from the ledger.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from math import inf, log
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rotord.core.model import Blame, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ACCEPTABLE: Final = 0.02
 TRIP_SCORE: Final = 9.0
@@ -26,6 +30,9 @@ FEWEST_ERRORS: Final = 3
 FIRST_PAUSE_S: Final = 30.0
 LONGEST_PAUSE_S: Final = 600.0
 PROBES: Final = 3
+#: so many e-folds likelier is it that a provider works for the others than that it fails them as it fails one client. More let a client
+#: with most of the mail close it again and again, less hid outages: at 1.5 these are found as late as before, by an answer or two
+OWN_SCORE: Final = 1.5
 #: connections closed at a message's turn with nothing taken in between: so many are no limit of messages a connection any more
 CLOSED_IN_A_ROW: Final = 20
 _ERRORS: Final = frozenset({Blame.PROVIDER, Blame.NETWORK, Blame.ACCOUNT})
@@ -40,12 +47,27 @@ class Errors(NamedTuple):
     answers: int
 
 
+class _Answer(NamedTuple):
+    is_error: bool
+    client: str
+    is_of_account: bool  # counts only beside another client's
+
+
 def score(errors: int, answers: int) -> float:
     """How hard it is to believe that a working provider made so many errors in so many answers; 0 when it is easy."""
     acceptable = answers * ACCEPTABLE
     if errors < FEWEST_ERRORS or errors <= acceptable:
         return 0.0
     return errors * log(errors / acceptable) - (errors - acceptable)
+
+
+def is_own(one: Errors, others: Errors) -> bool:
+    """Tell whether one client's errors are its own: the others' answers in the same time are those of a working provider."""
+    share = (one.errors + 1) / (one.answers + 2)
+    if share <= ACCEPTABLE:
+        return False
+    good = others.answers - others.errors
+    return others.errors * log(ACCEPTABLE / share) + good * log((1 - ACCEPTABLE) / (1 - share)) >= OWN_SCORE
 
 
 def works(outcome: Outcome, blame: Blame | None) -> bool | None:
@@ -64,11 +86,11 @@ def works(outcome: Outcome, blame: Blame | None) -> bool | None:
 class Breaker:
     """One provider's. The pool that owns it tells it each message that begins and each that ends."""
 
-    __slots__ = ("_answers", "_clients", "_closed", "_good", "_pause_s", "_probes", "_refused", "opens_at", "tripped_by")
+    __slots__ = ("_answers", "_clients", "_closed", "_good", "_pause_s", "_probed", "_probes", "_refused", "opens_at", "tripped_by")
 
     def __init__(self) -> None:
-        # (is an error, whose account error it is that counts only beside another client's; None: it counts)
-        self._answers: deque[tuple[bool, str | None]] = deque(maxlen=WINDOWS[-1])
+        self._answers: deque[_Answer] = deque(maxlen=WINDOWS[-1])
+        self._probed: deque[_Answer] = deque(maxlen=WINDOWS[1])  # since it was closed
         self._clients: set[str] = set()  # the first two that were met
         self._refused: set[str] = set()  # whose probes the account was blamed for since it opened
         self._closed = 0
@@ -122,19 +144,24 @@ class Breaker:
         is_own = is_good is False and blame is Blame.ACCOUNT and len(self._clients) > 1
         if self.tripped_by is None:
             if is_good is not None:
-                self._answers.append((not is_good, client if is_own else None))
+                self._answers.append(_Answer(not is_good, client, is_own))
             if is_good is False:
                 self._judge(at)
             return
         if self._is_probe(began_at):
             self.taken_back(began_at)
-            self._judge_probe(is_good, at, client if is_own else None)
+            self._judge_probe(is_good, at, client, is_own=is_own)
 
-    def _judge_probe(self, is_good: bool | None, at: float, owner: str | None) -> None:
-        if owner is not None:
-            self._refused.add(owner)
+    def _judge_probe(self, is_good: bool | None, at: float, client: str, *, is_own: bool) -> None:
+        if is_own:
+            self._refused.add(client)
             if len(self._refused) == 1:
                 return  # it says nothing yet: another client's may be taken
+        if is_good is not None:
+            self._probed.append(_Answer(not is_good, client, is_own))
+            if not is_good and _is_his_own(client, tuple(self._probed)):
+                self.opens_at = at + FIRST_PAUSE_S  # the good ones before it stand
+                return
         if is_good:
             self._good += 1
             if self._good == PROBES:
@@ -154,12 +181,18 @@ class Breaker:
         return is_good
 
     def _judge(self, at: float) -> None:
-        owners = {owner for _, owner in self._answers if owner is not None}
-        newest = [is_error for is_error, owner in reversed(self._answers) if owner is None or len(owners) > 1]
-        seen = [Errors(sum(newest[:window]), min(window, len(newest))) for window in WINDOWS]
-        worst = max(seen, key=lambda errors: score(*errors))
-        if score(*worst) >= TRIP_SCORE:
-            self._open(at, worst)
+        owners = {answer.client for answer in self._answers if answer.is_of_account}
+        newest = [answer for answer in reversed(self._answers) if not answer.is_of_account or len(owners) > 1]
+        while True:
+            worst = max((_errors(newest[:window]) for window in WINDOWS), key=lambda errors: score(*errors))
+            if score(*worst) < TRIP_SCORE:
+                return
+            seen = newest[: worst.answers]
+            client, _ = Counter(answer.client for answer in seen if answer.is_error).most_common(1)[0]
+            if not _is_his_own(client, seen[::-1]):
+                break
+            newest = [answer for answer in newest if answer.client != client]
+        self._open(at, worst)
 
     def _open(self, at: float, because: Errors) -> None:
         self.opens_at, self.tripped_by = at + self._pause_s, because
@@ -170,7 +203,19 @@ class Breaker:
     def _close(self) -> None:
         self.opens_at, self.tripped_by = -inf, None
         self._probes = self._good = self._closed = 0
+        self._probed.clear()
         self._pause_s = FIRST_PAUSE_S
 
     def _is_probe(self, began_at: float) -> bool:
         return self.tripped_by is not None and began_at >= self.opens_at - _ROUNDING_S
+
+
+def _errors(answers: Sequence[_Answer]) -> Errors:
+    return Errors(sum(answer.is_error for answer in answers), len(answers))
+
+
+def _is_his_own(client: str, answers: Sequence[_Answer]) -> bool:
+    """Judge by what came since this client's first error, the oldest first."""
+    first = next(number for number, answer in enumerate(answers) if answer.is_error and answer.client == client)
+    since = answers[first:]
+    return is_own(_errors([one for one in since if one.client == client]), _errors([one for one in since if one.client != client]))

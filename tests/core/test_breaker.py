@@ -1,6 +1,7 @@
 """Opens at the answers it was measured with, never at a working provider's, and closes again after three good probes."""
 
 import random
+from itertools import cycle, islice, repeat
 from math import inf, log
 from statistics import median
 
@@ -12,20 +13,21 @@ from rotord.core.breaker import CLOSED_IN_A_ROW, FIRST_PAUSE_S, LONGEST_PAUSE_S,
 from rotord.core.model import Blame, Outcome
 
 AT = 1_795_000_000.0
+ANYBODY = repeat("")
 GOOD, BAD = (Outcome.ACCEPTED, None), (Outcome.DEFERRED, Blame.PROVIDER)
 
 
-def feed(breaker, ends, at=AT):
+def feed(breaker, ends, at=AT, clients=ANYBODY):
     """One answer a second, each begun a second before; the number of answers until it opened, None if it did not."""
-    for number, (outcome, blame) in enumerate(ends, 1):
-        breaker.ended(outcome, blame, at - 1, at)
+    for number, ((outcome, blame), client) in enumerate(zip(ends, clients, strict=False), 1):
+        breaker.ended(outcome, blame, at - 1, at, client)
         if breaker.tripped_by is not None:
             return number
         at += 1
     return None
 
 
-def probe(breaker, end, at, lasts_s=1.0):
+def probe(breaker, end, at, lasts_s=1.0, client=""):
     """Begin a message at `at` and end it."""
     assert breaker.free_at() <= at
 
@@ -34,7 +36,7 @@ def probe(breaker, end, at, lasts_s=1.0):
     assert breaker.free_at() == inf
     assert breaker.is_probing
 
-    breaker.ended(*end, at, at + lasts_s)
+    breaker.ended(*end, at, at + lasts_s, client)
     return at + lasts_s
 
 
@@ -44,13 +46,17 @@ def tripped():
     return breaker
 
 
-def outage(share, seed, before=60):
-    """How many answers of a provider that fails `share` of them it takes to open, after some good ones."""
+def outage(share, seed, before=60, clients=("",)):
+    """How many answers of a provider that fails `share` of them it takes to open, after some good ones. `clients`: each sends as much."""
     draw, breaker = random.Random(seed), Breaker()
+    senders = random.Random(f"senders/{seed}")
 
-    assert feed(breaker, [BAD if draw.random() < 0.002 else GOOD for _ in range(before)]) is None
+    def ends(count, chance):
+        return [BAD if draw.random() < chance else GOOD for _ in range(count)]
 
-    return feed(breaker, [BAD if draw.random() < share else GOOD for _ in range(3000)])
+    assert feed(breaker, ends(before, 0.002), clients=senders.choices(clients, k=before)) is None
+
+    return feed(breaker, ends(400, share), clients=senders.choices(clients, k=400))
 
 
 def test_the_score_is_the_likelihood_ratio_and_0_for_what_a_working_provider_may_have():
@@ -72,6 +78,16 @@ def test_it_opens_as_fast_as_it_was_measured_to():
     assert 7 <= median(at_60) <= 9
     assert sorted(at_60)[int(0.95 * 300)] <= 20
     assert 33 <= median(at_20) <= 43
+
+
+@pytest.mark.parametrize("clients", ["ab", "abcdefghij", "aaaaab", "aaaaaaaaaaaaaaaaaaab"])
+def test_it_opens_as_fast_whoever_sends(clients):
+    at_60, at_20 = ([outage(share, seed, clients=clients) for seed in range(100)] for share in (0.6, 0.2))
+
+    assert {outage(1.0, seed, clients=clients) for seed in range(20)} <= {4, 5, 6}
+    assert median(at_60) <= 10
+    assert sorted(at_60)[95] <= 20
+    assert median(at_20) <= 45
 
 
 @pytest.mark.parametrize("share", [0.002, 0.01])
@@ -273,3 +289,39 @@ def test_a_relay_that_closes_at_every_message_is_found_and_one_that_does_it_now_
 
     assert feed(Breaker(), [*[closes] * 20, GOOD] * 30) is None
     assert feed(Breaker(), [closes] * 100) == CLOSED_IN_A_ROW + 4
+
+
+@pytest.mark.parametrize("senders", ["gb", "gggb", "gbbgb", "gbggcg"])
+def test_clients_whose_every_message_fails_close_it_for_nobody_while_others_get_through(senders):
+    clients = list(islice(cycle(senders), 1000))
+
+    assert feed(Breaker(), [GOOD if client == "g" else BAD for client in clients], clients=clients) is None
+
+
+def test_what_one_client_always_gets_hides_no_failure_from_the_others():
+    clients = list(islice(cycle("gb"), 500))
+    ends = [GOOD if client == "g" and number < 400 else BAD for number, client in enumerate(clients)]
+
+    assert 400 < feed(Breaker(), ends, clients=clients) <= 410
+
+
+def test_a_client_that_closed_it_alone_does_not_keep_it_closed():
+    breaker, clients = Breaker(), cycle("gb")
+    assert feed(breaker, [GOOD, *[BAD] * 4], clients="gbbbb") == 5
+    for _ in range(10):
+        if breaker.tripped_by is None:
+            break
+        client, at = next(clients), max(breaker.free_at(), AT)
+        breaker.began(at)
+        breaker.ended(*(GOOD if client == "g" else BAD), at, at + 1, client)
+
+    assert breaker.tripped_by is None
+    assert at < AT + 300
+
+
+def test_a_client_that_always_fails_is_no_probe_more_often_than_others():
+    breaker, at = tripped(), AT + FIRST_PAUSE_S + 3
+    for client in "gbgbgb":
+        at = probe(breaker, GOOD if client == "g" else BAD, max(at, breaker.free_at()), client=client)
+
+    assert breaker.free_at() == at + FIRST_PAUSE_S
