@@ -15,6 +15,7 @@ from rotord.core.limits import DAY, HOUR
 from rotord.core.model import Health, Kind, Status
 from rotord.core.past import past_of
 from rotord.core.pool import Fail, Lane, Move, Open, SenderPool
+from rotord.core.rebuilding import rebuild
 from rotord.core.senders import Gate, Wait, resting_until
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def restore(pool: SenderPool, rows: Iterable[LedgerRow], of_others: Iterable[tup
             finished.append(row)
         else:
             _hold(pool, row)
-    pool.restore(past_of(finished))
+    rebuild(pool, past_of(finished))
     for gate in pool.providers.values():
         gate.breaker = Breaker()  # one client's answers are a part of what it goes by: what the leader says of it stands
 

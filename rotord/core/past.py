@@ -55,17 +55,17 @@ class Use(NamedTuple):
     began_at: Sequence[float] = ()
     campaign: str = ""
 
+    @property
+    def whom(self) -> tuple[str, str, str, str, str]:
+        """Their names, in the order of `Level`; '' = none."""
+        return self.address, self.domain, self.client, self.provider, self.campaign and f"{self.client}/{self.campaign}"
+
 
 class Past(NamedTuple):
     """All attempts, and the newest answers of each provider in the order of `counts_at`."""
 
-    uses: Sequence[Use]
+    uses: list[Use]
     answers: Sequence[LedgerRow]
-
-    @property
-    def attempts(self) -> int:
-        """How many there are."""
-        return sum(len(use.used) + len(use.given_back) for use in self.uses)
 
 
 class Level(StrEnum):
@@ -93,22 +93,21 @@ class ByWhom:
     """`Use`s as those need them whose caps count them. Rounded once for all."""
 
     def __init__(self) -> None:
-        self.times: defaultdict[tuple[Level, str], Times] = defaultdict(Times)
+        #: from the many to the few
+        self.times: dict[Level, defaultdict[str, Times]] = {level: defaultdict(Times) for level in Level}
 
     def add(self, use: Use) -> None:
         """Count it for each."""
         cells = in_cells(use.used)
-        whom = [(Level.ADDRESS, use.address), (Level.DOMAIN, use.domain), (Level.CLIENT, use.client), (Level.PROVIDER, use.provider)]
-        if use.campaign:
-            whom.append((Level.CAMPAIGN, f"{use.client}/{use.campaign}"))
-        for one in whom:
-            times = self.times[one]
-            times.exact.append(use.used)
-            times.cells.append(cells)
-            if use.began_at:
-                times.began_at += use.began_at
+        for of_level, name in zip(self.times.values(), use.whom, strict=True):
+            if name:
+                times = of_level[name]
+                times.exact.append(use.used)
+                times.cells.append(cells)
+                if use.began_at:
+                    times.began_at += use.began_at
         if use.given_back:
-            requests = self.times[Level.PROVIDER, use.provider]
+            requests = self.times[Level.PROVIDER][use.provider]
             requests.exact.append(use.given_back)
             requests.cells.append(in_cells(use.given_back))
 

@@ -2,7 +2,7 @@
 
 `choose` reserves: every cap of the assignment counts the message from then on, until `settle` says what became of it or `cancel` that it
 did not begin. The pool is mutable but deterministic: it reads no clock and draws no lots, so that a pool rebuilt from the ledger
-(`restore`) decides as if it had never stopped. One task owns it.
+(core.rebuilding) decides as if it had never stopped. One task owns it.
 
 Whose turn it is, is core.turns' business; what the fleet's values say, core.senders'; what holds a whole client, core.client_gates'.
 """
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rotord.core.client_gates import ClientGates
 from rotord.core.limits import RollingCap
 from rotord.core.model import Outcome
-from rotord.core.past import ByWhom, Level
+from rotord.core.past import Level
 from rotord.core.pins import Fail, Lane, Move, Open, ask
 from rotord.core.routing import ProviderGate, Route
 from rotord.core.senders import AddressState, ClientState, DomainState, Gate, Place, Wait, known_after
@@ -25,11 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from rotord.core.model import Address, Blame, Campaign, Client, Domain, ProviderLimits
-    from rotord.core.past import Past, Times
 
 __all__ = ["Assignment", "Fail", "Lane", "Move", "Open", "SenderPool"]
 
-# Addresses restored between two pauses: some milliseconds.
+# Domains weighed between two pauses: some milliseconds.
 PAUSE_EVERY = 200
 _STATE_OF = {Level.ADDRESS: AddressState, Level.DOMAIN: DomainState, Level.CLIENT: ClientState}
 _PROVES_NOT_ACCEPTED = frozenset(outcome for outcome in Outcome if outcome.proves_not_accepted)
@@ -200,60 +199,35 @@ class SenderPool:
         domain.places = ()
         self._changed.pop(domain.value.name, None)
 
+    def weighing(self) -> Iterator[None]:
+        """Do before its time what the next decision would do of the fleet's changes, and pause now and then: it may be a whole fleet."""
+        changed, self._changed = self._changed, {}
+        for number, domain in enumerate(changed.values(), 1):
+            if domain.places:
+                weight = domain.weigh()
+                for place in domain.places:
+                    place.weigh(weight)
+            if number % PAUSE_EVERY == 0:
+                yield
+
     def _apply_changes(self) -> None:
-        for domain in self._changed.values():
-            weight = domain.weigh()
-            for place in domain.places:
-                place.weigh(weight)
-        self._changed.clear()
+        for _ in self.weighing():
+            pass
 
     # -- the past ----------------------------------------------------------------------------------------------------------------
 
-    def restore(self, past: Past) -> None:
-        """Count what was sent before. Call it once, after the fleet and before the first `choose`."""
-        for _ in self.restoring(past):
-            pass
-
-    def restoring(self, past: Past) -> Iterator[None]:
-        """Do as `restore`, and pause now and then: a day of a big fleet takes seconds, and the lease must be renewed meanwhile."""
-        self._apply_changes()
-        by_whom = ByWhom()
-        for number, use in enumerate(past.uses):
-            by_whom.add(use)
-            if use.address in self.addresses:
-                # A refused one had its turn, too.
-                _charge(self.addresses[use.address], len(use.used) + len(use.given_back))
-            if number % PAUSE_EVERY == 0:
-                yield
-        for number, ((level, name), times) in enumerate(by_whom.times.items()):
-            self._restore(level, name, times)
-            if number % PAUSE_EVERY == 0 or level is not Level.ADDRESS:
-                yield
-        for row in past.answers:
-            gate, address = self.providers.get(row.provider), self.addresses.get(row.address)
-            if gate is not None and row.outcome is not None:
-                gate.breaker.ended(row.outcome, row.blame, row.began_at, row.counts_at, row.client)
-            if gate is not None and address is not None:
-                address.domain.route.charge(gate)
-
-    def _restore(self, level: Level, name: str, times: Times) -> None:
-        cap = self._cap_of(level, name)
-        if cap is not None:
-            cap.restore_all(times.exact, times.cells)
-        state = self._states(level).get(name)
-        if state is not None and state.pace is not None:
-            state.pace.restore(times.began_at)
-
-    def _cap_of(self, level: Level, name: str) -> RollingCap | None:
+    def cap_of(self, level: Level, name: str) -> RollingCap | None:
+        """What counts the attempts of one of them, also while it is not in the fleet; None of an unknown provider."""
         if level is Level.PROVIDER:
             return self.providers[name].cap if name in self.providers else None
         if level is Level.CAMPAIGN:
             client, _, campaign = name.partition("/")
             return self.gates.count(client, campaign)
-        state = self._states(level).get(name)
+        state = self.states(level).get(name)
         return self._past.setdefault((_STATE_OF[level], name), RollingCap()) if state is None else state.cap
 
-    def _states(self, level: Level) -> Mapping[str, AddressState | DomainState | ClientState]:
+    def states(self, level: Level) -> Mapping[str, AddressState | DomainState | ClientState]:
+        """Those of a level by name; none where it has no states."""
         known: dict[Level, Mapping[str, AddressState | DomainState | ClientState]]
         known = {Level.ADDRESS: self.addresses, Level.DOMAIN: self.domains, Level.CLIENT: self.clients}
         return known.get(level, {})
@@ -385,18 +359,8 @@ def _reserve(address: AddressState, gate: ProviderGate, now: float, campaign: Ro
         for state in (client, domain, address):
             if state.pace is not None:
                 state.pace.take(now)
-    _charge(address)
+    address.charge()
     return Assignment(client, domain, address, gate, now, campaign)
-
-
-def _charge(address: AddressState, turns: int = 1) -> None:
-    """Let an address and its domain pay for a turn, whether rotation gave it or a pin did."""
-    for place, member in address.members:
-        member.pass_ += turns * member.stride
-        if (fresh := place.fresh) is not None:
-            fresh.pass_ += turns * fresh.stride
-        if (late := place.late) is not None:
-            late.pass_ += turns * late.stride
 
 
 def _reach(client: Client) -> tuple[object, ...]:

@@ -163,6 +163,15 @@ class AddressState:
         used = self.cap.used_day
         self.members = tuple([(place, place.addresses.add(self, self.weight, used)) for place in self.domain.places])
 
+    def charge(self, turns: int = 1) -> None:
+        """Let it and its domain pay for a turn, whether rotation gave it or a pin did."""
+        for place, member in self.members:
+            member.pass_ += turns * member.stride
+            if (fresh := place.fresh) is not None:
+                fresh.pass_ += turns * fresh.stride
+            if (late := place.late) is not None:
+                late.pass_ += turns * late.stride
+
     def open_at(self, now: float, kind: Kind) -> float:
         """When this address itself may begin a message of `kind`."""
         at = self.cap.free_at(now, kind)

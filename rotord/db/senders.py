@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 
 from rotord.core.model import Address, Campaign, Client, Domain, Health, Pacing, Status
 from rotord.core.records import Fleet
+from rotord.db.steps import made
 
 if TYPE_CHECKING:
+    from asyncpg import Record
+
     from rotord.db.executor import Executor
 
 # numeric: a real's 0.8 is 0.800000012 as a float, and a fifth of 10 places would be 1.
@@ -147,24 +150,27 @@ async def forget_changes(db: Executor) -> None:
 
 
 async def _clients(db: Executor, slugs: list[str] | None, timeout_s: float | None = None) -> list[Client]:
-    return [
-        Client(row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], Pacing(row[8]), Status(row[9]), row[10])
-        for row in await db.fetch(CLIENTS, slugs, timeout=timeout_s)
-    ]
+    return await made(await db.fetch(CLIENTS, slugs, timeout=timeout_s), _client)
+
+
+def _client(row: Record) -> Client:
+    return Client(row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], Pacing(row[8]), Status(row[9]), row[10])
 
 
 async def _domains(db: Executor, names: list[str] | None, timeout_s: float | None = None) -> list[Domain]:
-    return [
-        Domain(row[0], row[1], row[2], tuple(row[3]), row[4], row[5], row[6], row[7], Status(row[8]), Health(row[9]), row[10])
-        for row in await db.fetch(DOMAINS, names, timeout=timeout_s)
-    ]
+    return await made(await db.fetch(DOMAINS, names, timeout=timeout_s), _domain)
+
+
+def _domain(row: Record) -> Domain:
+    return Domain(row[0], row[1], row[2], tuple(row[3]), row[4], row[5], row[6], row[7], Status(row[8]), Health(row[9]), row[10])
 
 
 async def _addresses(db: Executor, emails: list[str] | None, timeout_s: float | None = None) -> list[Address]:
-    return [
-        Address(row[0], row[1], row[2], row[3], row[4], Status(row[5]), Health(row[6]), row[7], row[8], row[9])
-        for row in await db.fetch(ADDRESSES, emails, timeout=timeout_s)
-    ]
+    return await made(await db.fetch(ADDRESSES, emails, timeout=timeout_s), _address)
+
+
+def _address(row: Record) -> Address:
+    return Address(row[0], row[1], row[2], row[3], row[4], Status(row[5]), Health(row[6]), row[7], row[8], row[9])
 
 
 async def _paused(db: Executor) -> frozenset[tuple[str, str]]:

@@ -29,8 +29,8 @@ TIDY_S = 60.0
 ROLL_UP_S = 10.0
 # What has not changed is published this often all the same: `updated_at` is how a reader tells a quiet leader from a dead one.
 PUBLISH_AT_LEAST_S = 10.0
-# Addresses between two pauses: some milliseconds.
-PAUSE_EVERY = 500
+# Rows of the fleet between two pauses: some milliseconds.
+PAUSE_EVERY = 200
 
 
 class Maintenance:
@@ -87,7 +87,9 @@ class Maintenance:
             asked_at = self._parts.clock.now()
             changed = await until_done(lambda: self._store.fleet_changes(self._mark), "fleet")
             self._mark = changed.mark
-            if apply_fleet(self._parts.pool, changed):
+            for _ in applying(self._parts.pool, changed):
+                await asyncio.sleep(0)
+            if changed != Fleet(changed.mark):
                 _log.info("fleet_changed", clients=len(changed.clients), domains=len(changed.domains), addresses=len(changed.addresses))
                 self._dispatcher.rethink()
             self._dispatcher.fleet_is_as_of(asked_at)
@@ -155,36 +157,46 @@ class Maintenance:
                 _log.info("tables_analyzed", tables=tables)
 
 
-def apply_fleet(pool: SenderPool, fleet: Fleet) -> bool:
-    """Bring a change into the pool; False when there was none. An address or domain whose owner is gone is left out."""
+def apply_fleet(pool: SenderPool, fleet: Fleet) -> None:
+    """Bring a change into the pool. An address or domain whose owner is gone is left out."""
     for _ in applying(pool, fleet):
         pass
-    return fleet != Fleet(fleet.mark)
 
 
 def applying(pool: SenderPool, fleet: Fleet) -> Iterator[None]:
-    """Do as `apply_fleet`, and pause now and then: a big fleet takes a second, and the lease must be renewed meanwhile."""
-    for email in fleet.gone_addresses:
-        pool.remove_address(email)
-    for name in fleet.gone_domains:
-        pool.remove_domain(name)
-    for slug in fleet.gone_clients:
-        pool.remove_client(slug)
-    for client in fleet.clients:
-        pool.put_client(client)
-    for domain in fleet.domains:
-        if domain.client in pool.clients:
-            pool.put_domain(domain)
-    for number, address in enumerate(fleet.addresses, 1):
-        if address.domain in pool.domains:
-            pool.put_address(address)
+    """Do as `apply_fleet`, and pause now and then: a big fleet takes a second, and the loop belongs to others too.
+
+    They may decide meanwhile: each cap, window and place is the old one or the new one.
+    """
+    for number, _ in enumerate(_put(pool, fleet), 1):
         if number % PAUSE_EVERY == 0:
             yield
-    _apply_words(pool, fleet)
-
-
-def _apply_words(pool: SenderPool, fleet: Fleet) -> None:
+    yield from pool.weighing()
     if fleet.paused is not None:
         pool.set_paused(fleet.paused)
     if fleet.campaigns is not None:
         pool.set_campaigns(fleet.campaigns)
+
+
+def _put(pool: SenderPool, fleet: Fleet) -> Iterator[None]:
+    """Take the rows, one a step."""
+    for email in fleet.gone_addresses:
+        pool.remove_address(email)
+        yield
+    for name in fleet.gone_domains:
+        pool.remove_domain(name)
+        yield
+    for slug in fleet.gone_clients:
+        pool.remove_client(slug)
+        yield
+    for client in fleet.clients:
+        pool.put_client(client)
+        yield
+    for domain in fleet.domains:
+        if domain.client in pool.clients:
+            pool.put_domain(domain)
+            yield
+    for address in fleet.addresses:
+        if address.domain in pool.domains:
+            pool.put_address(address)
+            yield

@@ -14,6 +14,7 @@ import structlog
 
 from rotord.core.limits import MonthUse
 from rotord.core.pool import SenderPool
+from rotord.core.rebuilding import rebuilding
 from rotord.core.settling import RetryPolicy
 from rotord.db.connect import transient
 from rotord.engine.clock import DatabaseClock
@@ -138,17 +139,16 @@ class Terms:
         cut = await until_done(lambda: store.recover(term), "recover")
         if self._journal is not None:
             self._journal.open(term.holder, term.epoch)
-        async with asyncio.TaskGroup() as reads:  # PostgreSQL groups the one while we read the other
-            of_fleet = reads.create_task(until_done(store.fleet, "fleet"), name="fleet")
-            of_past = reads.create_task(until_done(lambda: store.past(clock.now()), "ledger"), name="ledger")
-        fleet, past = of_fleet.result(), of_past.result()
         pool = SenderPool(self._config.limits, self._config.thread_wait_s)
+        async with asyncio.TaskGroup() as reads:  # PostgreSQL groups the one while we read the other
+            of_past = reads.create_task(until_done(lambda: store.past(clock.now()), "ledger"), name="ledger")
+            fleet = await until_done(store.fleet, "fleet")
+            for _ in applying(pool, fleet):
+                await asyncio.sleep(0)
         flights = Flights(pool, recorder, clock, self._config.retry, lease.trusted, self._journal)
         flights.observe = self._config.observe
         parts = TermParts(store, term, pool, flights, clock, Limbo(store, pool, flights, clock))
-        for _ in applying(pool, fleet):
-            await asyncio.sleep(0)
-        for _ in pool.restoring(past):
+        for _ in rebuilding(pool, of_past.result()):
             await asyncio.sleep(0)
         is_monthly = any(gate.month is not None for gate in pool.providers.values())
         month = await until_done(lambda: store.month_use(clock.now()), "month") if is_monthly else {}
@@ -161,7 +161,7 @@ class Terms:
             "term_began",
             epoch=term.epoch,
             addresses=len(pool.addresses),
-            attempts_of_24_h=past.attempts,
+            attempts_of_24_h=sum(gate.cap.use(clock.now())[1] for gate in pool.providers.values()),
             settled_by_journal=known,
             made_uncertain=cut,
         )

@@ -288,8 +288,9 @@ def test_times_restored_at_once_count_as_one_by_one(times, first, per_hour, per_
     for at in times:
         one_by_one.restore(AT + at)
     parts = [[AT + at for at in times[:first]], [AT + at for at in times[first:]]]
-    at_once.restore_all(parts[:1], [in_cells(part) for part in parts[:1]])
-    at_once.restore_all(parts[1:], [in_cells(part) for part in parts[1:]])
+    for some in (parts[:1], parts[1:]):
+        for _ in at_once.restoring(some, [in_cells(part) for part in some]):
+            pass
     for now in [AT, *(AT + at + 1 for at in sorted(times)), AT + 2 * DAY]:
         assert at_once.use(now) == one_by_one.use(now)
         assert at_once.free_at(now, ANY) == one_by_one.free_at(now, ANY)

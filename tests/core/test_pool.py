@@ -14,6 +14,7 @@ from rotord.core.limits import DAY, HOUR
 from rotord.core.model import Address, Blame, Campaign, Client, Domain, Health, Kind, Outcome, Pacing, ProviderLimits, Status
 from rotord.core.past import LedgerRow, past_of
 from rotord.core.pool import Assignment, Fail, Lane, Move, Open, SenderPool
+from rotord.core.rebuilding import rebuild
 from rotord.core.senders import LOOKS, Gate, Wait
 
 AT = 1_795_000_000.0
@@ -782,7 +783,7 @@ def test_a_pool_rebuilt_from_the_ledger_makes_the_same_choices(seed, count):
         outcome = random.choice([Outcome.ACCEPTED, Outcome.UNCERTAIN, Outcome.DEFERRED])
         (sent,) = send(pool, 1, AT + number, lane, outcome)
         ledger.append(LedgerRow(sent.email, sent.domain.value.name, "acme", sent.provider.limits.name, AT + number, AT + number, outcome))
-    rebuilt.restore(past_of(ledger))
+    rebuild(rebuilt, past_of(ledger))
     now = AT + count
     for one, two in zip(send(pool, 60, now), send(rebuilt, 60, now), strict=True):
         assert (one.email, one.provider.limits.name) == (two.email, two.provider.limits.name)
@@ -792,7 +793,8 @@ def test_a_pool_rebuilt_from_the_ledger_makes_the_same_choices(seed, count):
 
 def test_a_rebuilt_pool_counts_the_unfinished_until_their_deadline_and_ignores_who_is_gone():
     pool = fleet(domains=1, addresses=1, client={"per_hour": 4}, providers=(ProviderLimits("relay", per_hour=3),))
-    pool.restore(
+    rebuild(
+        pool,
         past_of(
             [
                 LedgerRow("a0@d0.example", "d0.example", "acme", "relay", AT, AT + 1, Outcome.ACCEPTED),
@@ -800,7 +802,7 @@ def test_a_rebuilt_pool_counts_the_unfinished_until_their_deadline_and_ignores_w
                 LedgerRow("a0@d0.example", "d0.example", "acme", "gone", AT, AT + 3, Outcome.REJECTED),
                 LedgerRow("a0@d0.example", "d0.example", "acme", "relay", AT, AT + 600, None),
             ]
-        )
+        ),
     )
 
     assert len(send(pool, 10, AT + 10)) == 1
@@ -823,7 +825,7 @@ def test_a_rebuilt_pace_goes_on_where_it_stopped():
         ledger.append(LedgerRow(chosen.email, "d0.example", "acme", "relay", now, now, Outcome.ACCEPTED))
     # One of another day that ended late counts for the cap, not for this day's pace.
     late = LedgerRow("a0@d0.example", "d0.example", "acme", "relay", AT - 1.5 * DAY, AT - 1.5 * DAY, Outcome.UNCERTAIN)
-    rebuilt.restore(past_of([*ledger, late]))
+    rebuild(rebuilt, past_of([*ledger, late]))
 
     assert rebuilt.choose(LANE, now) == pool.choose(LANE, now)
 
@@ -840,7 +842,7 @@ def test_a_rebuilt_pace_counts_todays_messages_whatever_order_they_are_told_in()
             state.cap.restore(row.counts_at)
             if state.pace is not None:
                 state.pace.take(row.began_at)
-    other.restore(past_of(told))
+    rebuild(other, past_of(told))
 
     assert other.choose(LANE, AT) == one.choose(LANE, AT)
     assert other.choose(LANE, AT) != build().choose(LANE, AT)
@@ -851,9 +853,9 @@ def test_of_a_rebuilt_pool_the_breaker_and_the_turns_go_by_the_newest_answers_al
     whose = ("a0@d0.example", "d0.example", "acme", "relay")
     rows = [LedgerRow(*whose, AT + n, AT + n, outcome, Blame.PROVIDER) for n, outcome in enumerate(outcomes)]
     pool, same = fleet(), fleet()
-    pool.restore(past_of(rows))
+    rebuild(pool, past_of(rows))
     past = past_of(rows)
-    same.restore(past._replace(answers=past.answers[10:]))
+    rebuild(same, past._replace(answers=past.answers[10:]))
 
     assert pool.providers["relay"].breaker.tripped_by is not None
     assert str(same.providers["relay"].breaker) == str(pool.providers["relay"].breaker)

@@ -15,6 +15,7 @@ from rotord.core.limits import DAY, HOUR
 from rotord.core.model import Address, Campaign, Client, Domain, Health, Kind, Outcome, ProviderLimits, Status
 from rotord.core.past import LedgerRow, past_of
 from rotord.core.pool import Assignment, Lane, Open, SenderPool
+from rotord.core.rebuilding import rebuild
 from rotord.core.senders import Wait
 
 AT = 1_795_000_000.0
@@ -255,7 +256,7 @@ class PoolMachine(RuleBasedStateMachine):
         for (level, name), value in sorted(fleet.items(), key=lambda item: ("client", "domain", "address").index(item[0][0])):
             self.put(level, value, name)
         self.pool.set_campaigns(self.campaigns.values())
-        self.pool.restore(past_of(rows))
+        rebuild(self.pool, past_of(rows))
         self.pool.set_paused(self.paused)
         self.slots(old.providers["m"].slots > 0, old.providers["n"].slots > 0)
 

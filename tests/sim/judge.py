@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rotord.core.limits import MonthUse
 from rotord.core.past import past_of
 from rotord.core.pool import Open, SenderPool
+from rotord.core.rebuilding import rebuild
 
 from .world import Result
 
@@ -208,7 +209,7 @@ def could_go(world: World) -> set[int]:
         pool.put_address(address)
     pool.set_paused(frozenset(tables.paused))
     pool.set_campaigns(tables.campaigns)
-    pool.restore(past_of(tables.counted_on(now)))
+    rebuild(pool, past_of(tables.counted_on(now)))
     month = tables.month_use(now)
     for name, gate in pool.providers.items():
         gate.slots = 1

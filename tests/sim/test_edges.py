@@ -7,6 +7,7 @@ import asyncio
 from rotord.core.model import Address, Client, Domain, Kind, Message, Outcome, ProviderLimits, Sender
 from rotord.core.past import LedgerRow, past_of
 from rotord.core.pool import Assignment, Lane, SenderPool
+from rotord.core.rebuilding import rebuild
 from rotord.core.records import Candidate
 from rotord.core.settling import RetryPolicy
 from rotord.engine.clock import DatabaseClock
@@ -80,7 +81,7 @@ def test_a_message_whose_daemon_stood_still_after_its_begin_is_not_sent_and_give
 
 def test_an_address_that_was_gone_when_the_ledger_was_read_has_sent_what_it_sent():
     pool = pool_of_one()
-    pool.restore(past_of([LedgerRow("b@acme.example", "acme.example", "acme", "relay", 90.0, 100.0, Outcome.ACCEPTED)]))
+    rebuild(pool, past_of([LedgerRow("b@acme.example", "acme.example", "acme", "relay", 90.0, 100.0, Outcome.ACCEPTED)]))
     pool.put_address(Address("b@acme.example", "acme.example", per_hour=1, used_day=2, used_day_at=50.0))
     cap = pool.addresses["b@acme.example"].cap
 
