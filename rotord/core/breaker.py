@@ -7,7 +7,8 @@ The score of k errors among n answers is k ln(k/E) - (k - E), E = 2 % of n being
 200 answers whichever is highest. At 9 it opens: after the 4th of only errors, the 8th answer of 60 % errors, the 38th of 20 %, and not
 once in years at 1 %. One client's trouble closes a provider for nobody else: what is about the account (its domain, its right to a relay)
 counts only when two clients met it, where two are known; and whoever fails while the others get through (a message of theirs that the
-provider cannot bear) is left out. Pure: times are arguments, and the same answers in the same order give
+provider cannot bear) is left out. Requests that found nobody together are one answer, not as many as happened to be under way: a relay
+that is back in a second would be shut for thirty. Pure: times are arguments, and the same answers in the same order give
 the same state, so a new leader has it from the ledger.
 """
 
@@ -86,7 +87,19 @@ def works(outcome: Outcome, blame: Blame | None) -> bool | None:
 class Breaker:
     """One provider's. The pool that owns it tells it each message that begins and each that ends."""
 
-    __slots__ = ("_answers", "_clients", "_closed", "_good", "_pause_s", "_probed", "_probes", "_refused", "opens_at", "tripped_by")
+    __slots__ = (
+        "_answers",
+        "_clients",
+        "_closed",
+        "_good",
+        "_pause_s",
+        "_probed",
+        "_probes",
+        "_refused",
+        "_unreached_at",
+        "opens_at",
+        "tripped_by",
+    )
 
     def __init__(self) -> None:
         self._answers: deque[_Answer] = deque(maxlen=WINDOWS[-1])
@@ -94,6 +107,7 @@ class Breaker:
         self._clients: set[str] = set()  # the first two that were met
         self._refused: set[str] = set()  # whose probes the account was blamed for since it opened
         self._closed = 0
+        self._unreached_at = -inf  # when the last one that found nobody, and counts, ended
         self._pause_s = FIRST_PAUSE_S
         self._probes = 0
         self._good = 0
@@ -138,7 +152,7 @@ class Breaker:
 
     def ended(self, outcome: Outcome, blame: Blame | None, began_at: float, at: float, client: str = "") -> None:
         """Take note of an answer to a client's message. What was on the wire when it opened decides nothing any more."""
-        is_good = self._works(outcome, blame)
+        is_good = self._works(outcome, blame, began_at, at)
         if len(self._clients) < 2:  # noqa: PLR2004 - whether there is another one
             self._clients.add(client)
         is_own = is_good is False and blame is Blame.ACCOUNT and len(self._clients) > 1
@@ -170,7 +184,7 @@ class Breaker:
             self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
             self._open(at, self.tripped_by)
 
-    def _works(self, outcome: Outcome, blame: Blame | None) -> bool | None:
+    def _works(self, outcome: Outcome, blame: Blame | None, began_at: float, at: float) -> bool | None:
         is_good = works(outcome, blame)
         if is_good:
             self._closed = 0
@@ -178,6 +192,10 @@ class Breaker:
             self._closed += 1
             if self._closed > CLOSED_IN_A_ROW:
                 return False
+        elif outcome is Outcome.NOT_SENT and blame is Blame.NETWORK:
+            if began_at < self._unreached_at:
+                return None
+            self._unreached_at = at
         return is_good
 
     def _judge(self, at: float) -> None:

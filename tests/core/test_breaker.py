@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rotord.core.breaker import CLOSED_IN_A_ROW, FIRST_PAUSE_S, LONGEST_PAUSE_S, PROBES, TRIP_SCORE, Breaker, Errors, score, works
+from rotord.core.breaker import CLOSED_IN_A_ROW, FIRST_PAUSE_S, LONGEST_PAUSE_S, PROBES, TRIP_SCORE, Breaker, Errors, is_own, score, works
 from rotord.core.model import Blame, Outcome
 
 AT = 1_795_000_000.0
@@ -325,3 +325,24 @@ def test_a_client_that_always_fails_is_no_probe_more_often_than_others():
         at = probe(breaker, GOOD if client == "g" else BAD, max(at, breaker.free_at()), client=client)
 
     assert breaker.free_at() == at + FIRST_PAUSE_S
+
+
+UNREACHED = (Outcome.NOT_SENT, Blame.NETWORK)
+
+
+def test_requests_that_found_nobody_together_are_one_answer_and_one_after_the_other_they_count():
+    breaker, at = Breaker(), AT
+    for _ in range(4):
+        assert breaker.tripped_by is None
+        for number in range(50):
+            breaker.ended(*UNREACHED, at, at + 0.01 + 0.001 * number)
+        at += 1
+
+    assert breaker.tripped_by == Errors(4, 4)
+    assert feed(Breaker(), [UNREACHED] * 9) == 4
+    assert feed(Breaker(), [GOOD, UNREACHED] * 9) == 8
+
+
+def test_nobody_fails_for_itself_who_fails_as_seldom_as_a_working_provider():
+    assert not is_own(Errors(1, 200), Errors(0, 1000))
+    assert is_own(Errors(20, 200), Errors(0, 1000))
