@@ -1,15 +1,13 @@
 """The leader's heart: turn after turn it claims what may go now and reserves it; the launcher renders it, begins it and lets it fly.
 
 Owns the SenderPool, the backlog and the fair share between clients. Promises: a message begins only with its provider's slot and bytes in
-hand; a lane that is blocked is not claimed; a turn waits for no large body: those are carried beside it, one load at a time. While a turn's
-begin is committed the next turn is prepared.
+hand; a lane that is blocked is not claimed; a turn waits for no large body, and the next one for no commit (departures).
 Does not: send (flights), write replies (recorder), renew the lease (leadership).
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 from math import inf
@@ -24,34 +22,26 @@ from rotord.core.records import LaneRequest
 from rotord.core.rendering import message_id
 from rotord.core.senders import Gate, Wait
 from rotord.db.connect import transient
-from rotord.db.queue import FencedError
 from rotord.engine.backlog import Backlog
 from rotord.engine.clock import AttemptIds
-from rotord.engine.launch import PAYLOAD_CHUNK, Launcher, Planned
+from rotord.engine.departures import DATABASE_PAUSE_S, LARGE, Departures
+from rotord.engine.launch import Launcher, Planned
 from rotord.engine.waiting import wait
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rotord.core.records import Candidate, LaneRow, Settlement
     from rotord.engine.backlog import LaneState
-    from rotord.engine.flights import Flight
     from rotord.engine.launch import TermParts
     from rotord.engine.preparation import Preparation
     from rotord.providers.base import Provider
 
 _log = structlog.get_logger(__name__)
-# While the database is away: a begin costs nothing to hold back, and the recorder has its own tries.
-DATABASE_PAUSE_S = 0.5
 # Hopeless lanes that are moved or failed in one turn, a statement each: an app can make as many of them as it likes.
 ENDS_A_TURN = 10
 # No wait is shorter: timers are kept to the millisecond and may fire that much early, and a lane is not asked again and again meanwhile.
 TICK_S = 0.001
-# Begins on their way at once, while the next turn is prepared: through 50 SMTP connections two make the drain a sixth faster than one, and
-# more than two no faster.
-BEGINS = 2
-# From this size on reading and rendering a body takes longer than a turn.
-LARGE = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,23 +72,23 @@ class Dispatcher:
         self._clock = parts.clock
         self._ids = AttemptIds(parts.term.ids_from)
         self._providers = providers
-        self._launcher = Launcher(parts, providers, preparation)
         self._config = config
         self._fair = FairShare()
         self._order = FairOrder()
         self._wake = asyncio.Event()
-        self._carrying = False
-        self._beginning: set[asyncio.Task[None]] = set()
-        self._under_way: set[int] = set()
+        self._departures = Departures(Launcher(parts, providers, preparation), self._wake.set)
         self._looked: tuple[list[LaneRow], float, float] | None = None
-        self._ended = False
         self._fleet_as_of = -inf
         self._turned_at = -inf
         self.backlog = Backlog(config.poll_s)
-        self.fenced = False
         parts.flights.landed = self._wake.set
         for provider in providers.values():
             provider.on_ready(self._wake.set)
+
+    @property
+    def fenced(self) -> bool:
+        """The lease turned out to be lost."""
+        return self._departures.fenced
 
     def wake(self) -> None:
         """Something may have become possible: new rows, ripe rows, a changed fleet."""
@@ -126,25 +116,19 @@ class Dispatcher:
 
     async def run(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
         """Take turns until `stop`, or until the lease turns out to be lost (`fenced`)."""
-        stopped = asyncio.Event()
         while not stop.is_set() and not self.fenced:
             self._wake.clear()
             try:
                 progressed = await self._turn(group)
-            except FencedError:
-                self.fenced = True
-                break
             except Exception as error:
                 if not transient(error):
                     raise
                 _log.warning("database_unavailable", during="dispatch", error=repr(error))
-                await wait(stopped, DATABASE_PAUSE_S)
+                await wait(asyncio.Event(), DATABASE_PAUSE_S)
                 continue
             if not progressed and not stop.is_set():
                 await wait(self._wake, self._idle_s())
-        if self._beginning:
-            await asyncio.wait(self._beginning)
-        self._ended = True
+        await self._departures.close()
 
     def _idle_s(self) -> float:
         if self._flights.places_used >= self._config.concurrency:
@@ -174,64 +158,8 @@ class Dispatcher:
         planned = self._plan(requests, found, shares)
         if not planned:
             return False
-        large = [plan for plan in planned if plan.candidate.bytes >= LARGE]
-        if large:
-            self._carrying = True
-            group.create_task(self._carry(group, large), name="large-messages")
-        small = [plan for plan in planned if plan.candidate.bytes < LARGE]
-        try:
-            flights = await self._launcher.prepare(small)
-            if len(self._beginning) >= BEGINS:
-                await self._room_to_begin(flights)
-        except BaseException:
-            self._under_way.difference_update(plan.candidate.id for plan in small)
-            raise
-        task = group.create_task(self._begin(group, small, flights), name="begin")
-        self._beginning.add(task)
-        task.add_done_callback(self._beginning.discard)
+        await self._departures.depart(group, planned)
         return True
-
-    async def _room_to_begin(self, prepared: Sequence[tuple[Planned, Flight]]) -> None:
-        """Wait until one more begin may be on its way. What was prepared is dropped if this is cancelled."""
-        try:
-            await asyncio.wait(self._beginning, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            for plan, _ in prepared:
-                self._launcher.drop(plan)
-            raise
-
-    async def _carry(self, group: asyncio.TaskGroup, large: Sequence[Planned]) -> None:
-        """Read, render and begin large messages beside the turns, so that nobody else's mail waits for their bodies."""
-        async with self._beside(large):
-            flights = await self._launcher.prepare(large)
-            if self._ended:
-                for plan, _ in flights:
-                    self._launcher.drop(plan)
-            else:
-                await self._launcher.begin(group, flights)
-        self._carrying = False
-        self._wake.set()
-
-    async def _begin(self, group: asyncio.TaskGroup, planned: Sequence[Planned], flights: Sequence[tuple[Planned, Flight]]) -> None:
-        async with self._beside(planned):
-            await self._launcher.begin(group, flights)
-
-    @asynccontextmanager
-    async def _beside(self, planned: Sequence[Planned]) -> AsyncIterator[None]:
-        """Take what may go wrong beside the turns as `run` takes it in a turn. After it none of them is under way."""
-        try:
-            yield
-        except FencedError:
-            self.fenced = True
-            self._wake.set()
-        except Exception as error:
-            if not transient(error):
-                raise
-            _log.warning("database_unavailable", during="dispatch", error=repr(error))
-            await wait(asyncio.Event(), DATABASE_PAUSE_S)
-            self._wake.set()
-        finally:
-            self._under_way.difference_update(plan.candidate.id for plan in planned)
 
     async def _refresh(self, group: asyncio.TaskGroup, now: float) -> None:
         if self._looked is not None:
@@ -352,7 +280,7 @@ class Dispatcher:
         blocked: set[int] = set()
         now = self._clock.now()
         queues: dict[str, list[Candidate]] = {}
-        fresh = [row for row in found if row.id not in self._under_way]  # a look for lanes may have taken a cursor back
+        fresh = [row for row in found if row.id not in self._departures.under_way]  # a look for lanes may have taken a cursor back
         for candidate in sorted(fresh, key=lambda row: (states[row.lane_key].lane.kind is Kind.BULK, row.rank, row.due_at, row.id)):
             queues.setdefault(states[candidate.lane_key].lane.client, []).append(candidate)
         carriers = {key: self._pool.providers_of(state.lane) for key, state in states.items() if rows[key]}
@@ -375,18 +303,17 @@ class Dispatcher:
                 blocked.add(candidate.lane_key)
                 continue
             planned.append(plan)
-            self._under_way.add(candidate.id)
+            self._departures.under_way.add(candidate.id)
             shares[state.lane.client] -= 1
         for state, request in requests:
-            taken = list(takewhile(lambda row: row.id in self._under_way, rows[state.key]))
+            taken = list(takewhile(lambda row: row.id in self._departures.under_way, rows[state.key]))
             self.backlog.claimed(state, request.limit, rows[state.key], taken)
         return planned
 
     def _fits(self, candidate: Candidate, planned: Sequence[Planned]) -> bool:
-        if candidate.bytes >= LARGE:
-            load = sum(plan.candidate.bytes for plan in planned if plan.candidate.bytes >= LARGE)
-            if self._carrying or (load and load + candidate.bytes > PAYLOAD_CHUNK):
-                return False
+        load = sum(plan.candidate.bytes for plan in planned if plan.candidate.bytes >= LARGE) if candidate.bytes >= LARGE else 0
+        if not self._departures.takes(candidate.bytes, load):
+            return False
         # One message larger than the whole bound still goes, alone.
         used = self._flights.bytes_used
         return used == 0 or used + candidate.bytes <= self._config.bytes_in_flight

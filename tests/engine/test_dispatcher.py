@@ -104,7 +104,7 @@ async def test_what_waits_for_its_begin_is_not_reserved_again_by_the_turns_besid
         assert store.asked == [[first], [second]]
         store.may_end.set()
 
-    assert not dispatcher._under_way
+    assert not dispatcher._departures.under_way
 
 
 @pytest.mark.parametrize("thinks_s", [0.05, 0.2])
