@@ -13,7 +13,7 @@ from bench.figures import Figure, number, table
 
 ROOT = Path(__file__).parent.parent
 IN_THE_GATE = ("http", "decisions", "rendering")
-LONGER = ("smtp", "idle", "statements", "events")
+LONGER = ("smtp", "idle", "statements", "events", "history", "retention")
 
 
 @pytest.mark.timeout(300)
