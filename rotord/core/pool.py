@@ -232,6 +232,26 @@ class SenderPool:
         known = {Level.ADDRESS: self.addresses, Level.DOMAIN: self.domains, Level.CLIENT: self.clients}
         return known.get(level, {})
 
+    def dissolving(self) -> Iterator[None]:
+        """Let go of all, some at a time. What refers to each other in a circle no count frees, and of what a term built no collection."""
+        for number, address in enumerate(self.addresses.values()):
+            address.members = ()
+            if number % (10 * PAUSE_EVERY) == 0:
+                yield
+        self.addresses.clear()
+        while self.domains:
+            name, domain = self.domains.popitem()
+            self._leave(domain)
+            domain.addresses.clear()
+            del domain.client.domains[name]
+            yield
+        while self._streams:
+            for stream in self._streams.popitem()[1].values():
+                stream.clear()
+            yield
+        for one in (self.clients, self._retired, self._past):
+            one.clear()
+
     # -- decisions ---------------------------------------------------------------------------------------------------------------
 
     def lane(self, lane: Lane, now: float) -> Open | Wait | Move | Fail:

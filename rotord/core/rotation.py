@@ -86,6 +86,12 @@ class StrideRing(Generic[T]):
             member.key, member.until = _NOWHERE, -inf
             self._size -= 1
 
+    def clear(self) -> None:
+        """Forget all members."""
+        self.ready.clear()
+        self._asleep.clear()
+        self._size = 0
+
     def first(self, now: float) -> Member[T] | None:
         """The member whose turn it is, or None when all are parked (then `next_at` says until when)."""
         if self._asleep and self._asleep[0][0] <= now:

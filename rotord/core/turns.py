@@ -86,6 +86,12 @@ class Stream:
         self._transactional: list[Turns] = self._bulk if alike else []
         self._virtual = 0
 
+    def clear(self) -> None:
+        """Forget all domains."""
+        for turns in (*self._bulk, *self._transactional):
+            turns.fresh.clear()
+            turns.late.clear()
+
     def lines(self) -> list[list[Turns]]:
         """One list of turns for each set of gates."""
         return [self._bulk] if self._bulk is self._transactional else [self._bulk, self._transactional]

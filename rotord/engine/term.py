@@ -131,6 +131,8 @@ class Terms:
                 recorder.end()
         finally:
             self._dispatcher = self._maintenance = None
+        for _ in parts.pool.dissolving():
+            await asyncio.sleep(0)
 
     async def _rebuild(self, lease: Lease, recorder: Recorder) -> tuple[TermParts, str]:
         store, term = self._store, lease.term

@@ -1,5 +1,6 @@
 """The pool's promises one by one: whose turn it is, what a blocked one costs, pins, pauses, gates, and a rebuilt pool's choices."""
 
+import gc
 from collections import Counter
 from dataclasses import replace
 from itertools import groupby
@@ -10,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rotord.core.limits import DAY, HOUR
+from rotord.core.limits import DAY, HOUR, RollingCap
 from rotord.core.model import Address, Blame, Campaign, Client, Domain, Health, Kind, Outcome, Pacing, ProviderLimits, Status
 from rotord.core.past import LedgerRow, past_of
 from rotord.core.pool import Assignment, Fail, Lane, Move, Open, SenderPool
 from rotord.core.rebuilding import rebuild
-from rotord.core.senders import LOOKS, Gate, Wait
+from rotord.core.rotation import StrideRing
+from rotord.core.senders import LOOKS, AddressState, ClientState, DomainState, Gate, Place, Wait
 
 AT = 1_795_000_000.0
 BULK, TRANSACTIONAL = Kind.BULK, Kind.TRANSACTIONAL
@@ -889,3 +891,22 @@ def test_weights_of_domains_without_limits_follow_their_addresses():
     pool.remove_address("a0@d0.example")
 
     assert {assignment.domain.value.name for assignment in send(pool, 40)} == {"d1.example"}
+
+
+def test_what_a_pool_held_is_freed_without_the_collector_when_it_dissolves():
+    def alive():
+        return sum(isinstance(one, AddressState | DomainState | ClientState | Place | StrideRing | RollingCap) for one in gc.get_objects())
+
+    gc.collect()
+    before = alive()
+    gc.disable()
+    try:
+        pool = fleet(domains=3, addresses=4, client={"transactional_reserve": 0.1}, domain={"per_hour": 2})
+        send(pool, 9, AT)
+        pool.remove_address("a1@d1.example")
+        for _ in pool.dissolving():
+            pass
+
+        assert alive() == before + len(pool.providers)
+    finally:
+        gc.enable()
