@@ -14,6 +14,8 @@ from rotord.core.records import Fleet
 from rotord.db.steps import made
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from asyncpg import Record
 
     from rotord.db.executor import Executor
@@ -53,10 +55,11 @@ SELECT client, name, sending_window, per_hour, per_day
 MARK = "SELECT pg_current_snapshot()::text"
 # The upper bound excludes nothing that can be seen. It makes the range look narrow to a planner that has no statistics.
 CHANGES = """
-SELECT DISTINCT kind, name
+SELECT kind, array_agg(DISTINCT name)
   FROM rotord.fleet_changes
  WHERE xid >= pg_snapshot_xmin($1::text::pg_snapshot) AND xid <= pg_snapshot_xmax(pg_current_snapshot())
    AND NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
+ GROUP BY kind
 """
 
 
@@ -113,29 +116,29 @@ async def changes(db: Executor, mark: str) -> Fleet:
     """What changed since `mark`; what is gone by name. `paused` is None when no pause and no campaign changed."""
     new_mark: str = await db.fetchval(MARK)
     rows = await db.fetch(CHANGES, mark)
-    if not rows:
+    named: dict[str, list[str]] = {row[0]: row[1] for row in rows}
+    if not named:
         return Fleet(new_mark)
-    named: dict[str, list[str]] = {"client": [], "domain": [], "address": []}
-    paused = False
-    for kind, name in rows:
-        if kind in named:
-            named[kind].append(name)
-        else:
-            paused = True
-    clients = await _clients(db, named["client"]) if named["client"] else []
-    domains = await _domains(db, named["domain"]) if named["domain"] else []
-    addresses = await _addresses(db, named["address"]) if named["address"] else []
+    slugs, names, emails = (named.pop(kind, []) for kind in ("client", "domain", "address"))
+    paused = bool(named)
+    clients = await _clients(db, slugs) if slugs else []
+    domains = await _domains(db, names) if names else []
+    addresses = await _addresses(db, emails) if emails else []
     return Fleet(
         new_mark,
         clients,
         domains,
         addresses,
-        sorted(set(named["client"]) - {client.slug for client in clients}),
-        sorted(set(named["domain"]) - {domain.name for domain in domains}),
-        sorted(set(named["address"]) - {address.email for address in addresses}),
+        _gone(slugs, len(clients), lambda: [client.slug for client in clients]),
+        _gone(names, len(domains), lambda: [domain.name for domain in domains]),
+        _gone(emails, len(addresses), lambda: [address.email for address in addresses]),
         await _paused(db) if paused else None,
         await _campaigns(db) if paused else None,
     )
+
+
+def _gone(names: list[str], found: int, there: Callable[[], list[str]]) -> list[str]:
+    return [] if found == len(names) else sorted({*names}.difference(there()))
 
 
 FORGET = """
