@@ -58,6 +58,8 @@ class RollingCap:
         "_day_head",
         "_hour",
         "_hour_head",
+        "_near_day",
+        "_near_hour",
         "_spare",
         "_tidy_at",
         "_times",
@@ -87,6 +89,7 @@ class RollingCap:
         self._day = inf if per_day is None else per_day
         self._bulk_hour = _part(self._hour, 1 - reserve)
         self._bulk_day = _part(self._day, 1 - reserve)
+        self._near_hour, self._near_day = _part(self._bulk_hour, NEAR_LIMIT), _part(self._bulk_day, NEAR_LIMIT)
         self._count_spare()
 
     @property
@@ -243,8 +246,8 @@ class RollingCap:
         self._count_spare()
 
     def _count_spare(self) -> None:
-        hour, day = _part(self._bulk_hour, NEAR_LIMIT), _part(self._bulk_day, NEAR_LIMIT)
-        self._spare = min(hour - self.used_hour, day - self.used_day) - self.held
+        hour, day = self._near_hour - self.used_hour, self._near_day - self.used_day
+        self._spare = (hour if hour < day else day) - self.held
 
 
 def in_cells(times: Iterable[float]) -> array[float]:

@@ -268,10 +268,10 @@ class SenderPool:
 
     def _rotated(self, lane: Lane, now: float) -> Open | Wait:
         stream = self._streams[lane.client].get(lane.stream)
-        if stream is None or not stream.routes():
-            return Wait(Gate.NO_ADDRESS, inf, "stream", f"{lane.client}/{lane.stream}", "it has no address")
-        gates = stream.open_gates(lane.kind, now)
+        gates = inf if stream is None else stream.open_gates(lane.kind, now)
         if isinstance(gates, float):
+            if stream is None or not stream.routes():
+                return Wait(Gate.NO_ADDRESS, inf, "stream", f"{lane.client}/{lane.stream}", "it has no address")
             return Wait(Gate.SLOTS, known_after(gates, now), "stream", stream.name)
         slots = sum(gate.slots for gate in gates)
         return Open(int(min(slots, self.clients[lane.client].cap.room(now, lane.kind))))

@@ -16,7 +16,7 @@ from rotord.core.rotation import StrideRing
 from rotord.core.senders import LOOKS, Place
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from rotord.core.rotation import Member
     from rotord.core.routing import ProviderGate, Route
@@ -111,9 +111,9 @@ class Stream:
         """The routes that some domain with an address goes by."""
         return [turns.route for turns in self._bulk if len(turns.fresh)]
 
-    def open_gates(self, kind: Kind, now: float) -> set[ProviderGate] | float:
+    def open_gates(self, kind: Kind, now: float) -> Collection[ProviderGate] | float:
         """The providers that could take a message now from an address that could send it, or when there may be one."""
-        found: set[ProviderGate] = set()
+        found: Collection[ProviderGate] = ()
         until = inf
         for turns in self._bulk if kind is _BULK else self._transactional:
             gates = turns.route.open_gates(now)
@@ -122,7 +122,7 @@ class Stream:
             elif turns.first(kind, now, late=False) is None and turns.first(kind, now, late=True) is None:
                 until = min(until, turns.next_at())
             else:
-                found.update(gates)
+                found = {*found, *gates} if found else gates
         return found or max(now, until)
 
     def turn(self, kind: Kind, now: float, avoid: str = "") -> tuple[AddressState, ProviderGate] | float:
