@@ -42,6 +42,9 @@ _log = structlog.get_logger(__name__)
 ENDS_A_TURN = 10
 # No wait is shorter: timers are kept to the millisecond and may fire that much early, and a lane is not asked again and again meanwhile.
 TICK_S = 0.001
+# A turn waits for that share of the slots, or so long: through 50 SMTP connections that saves a tenth of a message's time.
+GATHER = 0.5
+GATHER_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +129,33 @@ class Dispatcher:
                 _log.warning("database_unavailable", during="dispatch", error=repr(error))
                 await wait(asyncio.Event(), DATABASE_PAUSE_S)
                 continue
-            if not progressed and not stop.is_set():
+            if stop.is_set():
+                break
+            if progressed:
+                await self._gather(self._clock.now() - self._turned_at)
+            else:
                 await wait(self._wake, self._idle_s())
         await self._departures.close()
+
+    async def _gather(self, took_s: float) -> None:
+        """Wait until the next turn is worth its while: a share of the slots is free, or the last turn took as long.
+
+        A turn asks about every client that waits, however few slots are free. With hundreds of them, turns for a few slots each take more
+        than the slots give, and a backlog that has begun grows.
+        """
+        give_up = self._clock.now() + min(took_s, GATHER_S)
+        while self._slots_free() < GATHER and (left := give_up - self._clock.now()) > 0:
+            self._wake.clear()
+            await wait(self._wake, left)
+
+    def _slots_free(self) -> float:
+        """Which share of what may be on the wire is free."""
+        ready = in_flight = 0
+        for provider in self._providers.values():
+            status = provider.status()
+            ready, in_flight = ready + status.ready, in_flight + status.in_flight
+        places = 1.0 - self._flights.places_used / self._config.concurrency
+        return min(places, ready / (ready + in_flight) if ready + in_flight else 1.0)
 
     def _idle_s(self) -> float:
         if self._flights.places_used >= self._config.concurrency:
