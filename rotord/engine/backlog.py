@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rotord.core.model import Kind
 from rotord.core.records import Cursor
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class LaneState:
     blocked_until: float = 0.0
     dry: bool = False
     hopeless_since: float | None = None
+    asked_in: int = 0
 
 
 class Backlog:
@@ -54,6 +56,7 @@ class Backlog:
         self._not_before = float("-inf")
         self._is_looking = False
         self._took_s = 0.0
+        self._turn = 0
 
     @property
     def is_slow(self) -> bool:
@@ -94,8 +97,12 @@ class Backlog:
             self.lanes[row.key] = state
 
     def unblocked(self, now: float) -> Iterator[LaneState]:
-        """The lanes worth asking the pool about."""
-        return (state for state in self.lanes.values() if state.blocked_until <= now and not state.dry)
+        """The lanes worth asking the pool about: what is transactional first, then who was not asked for longest."""
+        self._turn += 1
+        found = [state for state in self.lanes.values() if state.blocked_until <= now and not state.dry]
+        for state in sorted(found, key=_standing):
+            state.asked_in = self._turn
+            yield state
 
     def claimed(self, state: LaneState, asked: int, found: Sequence[Candidate], taken: Sequence[Candidate]) -> None:
         """Move a lane's cursor behind what was taken; a lane that had less than was asked is dry once all of it is taken."""
@@ -113,3 +120,7 @@ class Backlog:
         """The next time after the turn of `now` at which a look or a lane may be worth another one."""
         lanes = (state.blocked_until for state in self.lanes.values() if not state.dry and state.blocked_until > now)
         return min(self.refresh_at(), min(lanes, default=float("inf")))
+
+
+def _standing(state: LaneState) -> tuple[bool, int]:
+    return state.lane.kind is not Kind.TRANSACTIONAL, state.asked_in

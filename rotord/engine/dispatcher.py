@@ -45,6 +45,8 @@ TICK_S = 0.001
 # A turn waits for that share of the slots, or so long: through 50 SMTP connections that saves a tenth of a message's time.
 GATHER = 0.5
 GATHER_S = 0.01
+# So many clients at least are asked for their rows in a turn, if so many wait.
+CLIENTS_A_TURN = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +142,7 @@ class Dispatcher:
     async def _gather(self, took_s: float) -> None:
         """Wait until the next turn is worth its while: a share of the slots is free, or the last turn took as long.
 
-        A turn asks about every client that waits, however few slots are free. With hundreds of them, turns for a few slots each take more
-        than the slots give, and a backlog that has begun grows.
+        A turn costs four statements and questions about some dozens of clients, however few slots are free.
         """
         give_up = self._clock.now() + min(took_s, GATHER_S)
         while self._slots_free() < GATHER and (left := give_up - self._clock.now()) > 0:
@@ -172,7 +173,7 @@ class Dispatcher:
             return False
         await self._refresh(group, now)
         self._count_slots()
-        open_lanes = await self._open_lanes(now)
+        open_lanes = await self._open_lanes(now, free)
         if not open_lanes:
             return False
         shares = self._shares(open_lanes, free)
@@ -225,12 +226,16 @@ class Dispatcher:
         for name, provider in self._providers.items():
             self._pool.providers[name].slots = provider.ready()
 
-    async def _open_lanes(self, now: float) -> dict[str, list[tuple[LaneState, int]]]:
-        """Ask the pool about every lane that is not blocked; act on those that can never go or must move."""
+    async def _open_lanes(self, now: float, free: int) -> dict[str, list[tuple[LaneState, int]]]:
+        """Ask the pool about lanes that are not blocked until enough clients could go; act on those that can never go or must move.
+
+        Twice as many as there are slots, since rows may turn out not to fit. To ask all of hundreds took longer than sending.
+        """
+        enough = max(CLIENTS_A_TURN, 2 * self._room(free))
         found: dict[str, list[tuple[LaneState, int]]] = {}
         starved: list[LaneState] = []
         ends = 0
-        for state in list(self.backlog.unblocked(now)):
+        for state in self.backlog.unblocked(now):
             match self._pool.lane(state.lane, now):
                 case Open(places):
                     state.hopeless_since = None
@@ -246,6 +251,8 @@ class Dispatcher:
                     if self._has_stood(state, now) and ends < ENDS_A_TURN:
                         ends += 1
                         await self._end(state, verdict)
+            if len(found) >= enough:
+                break
         self._want(starved)
         return found
 
@@ -286,11 +293,14 @@ class Dispatcher:
 
         Whose rows turn out not to fit leaves its slots to the others, so they must be at hand; whose turn it is, is decided row by row.
         """
-        room = min(free, sum(gate.slots for gate in self._pool.providers.values()))
+        room = self._room(free)
         wants = {client: sum(places for _, places in lanes) for client, lanes in open_lanes.items()}
         self._fair.advance(wants)
         even = -(-room // len(wants))
         return {client: max(even, share) for client, share in self._fair.allocate(wants, self._weights(wants), room).items()}
+
+    def _room(self, free: int) -> int:
+        return min(free, sum(gate.slots for gate in self._pool.providers.values()))
 
     def _weights(self, clients: Iterable[str]) -> dict[str, float]:
         return {client: self._pool.clients[client].value.weight for client in clients}
