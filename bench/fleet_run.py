@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import json
 import os
+import random
 import sys
 import tempfile
 import time
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-TICK_S, QUICK_A_TICK = 0.1, 1
+TICK_S, QUICK_EVERY_S = 0.05, 0.1
 WARM_S, DRAIN_S = 15.0, 60.0
 TIGHT = 2
 CORE_AT_MOST, P99_MS_AT_MOST = 0.5, 100.0
@@ -59,14 +60,19 @@ LEFT = "SELECT count(*) FROM rotord.queue WHERE client <> 'client-0' OR state = 
 
 
 class Load:
-    """Inserts at a rate; remembers when each transactional row was handed to the database."""
+    """Inserts bulk at a rate and, as another app would, a transactional row now and then; remembers when each of those was handed over."""
 
-    def __init__(self, db: asyncpg.Connection, clients: int, rate: float) -> None:
-        self._db, self.clients, self._rate = db, clients, rate
+    def __init__(self, db: asyncpg.Connection, quick: asyncpg.Connection, clients: int, rate: float) -> None:
+        self._db, self._quick, self.clients, self._rate = db, quick, clients, rate
         self.inserted = 0
         self.asked_at: dict[str, float] = {}
 
     async def run(self, seconds: float) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._bulk(seconds))
+            group.create_task(self._now_and_then(seconds))
+
+    async def _bulk(self, seconds: float) -> None:
         began = time.monotonic()
         tick = 0
         while (gone := time.monotonic() - began) < seconds:
@@ -74,12 +80,16 @@ class Load:
             if due > self.inserted:
                 await self._db.execute(ROWS, self.inserted, due - 1, self.clients)
                 self.inserted = due
-            for _ in range(QUICK_A_TICK):
-                name = f"quick/{len(self.asked_at)}"
-                self.asked_at[name] = time.time()
-                await self._db.execute(QUICK, 1 + len(self.asked_at) % (self.clients - 1), name)
             tick += 1
             await asyncio.sleep(max(0.0, began + tick * TICK_S - time.monotonic()))
+
+    async def _now_and_then(self, seconds: float) -> None:
+        ends, chance = time.monotonic() + seconds, random.Random(1)
+        while time.monotonic() < ends:
+            await asyncio.sleep(chance.uniform(0, 2 * QUICK_EVERY_S))
+            name = f"quick/{len(self.asked_at)}"
+            self.asked_at[name] = time.time()
+            await self._quick.execute(QUICK, 1 + len(self.asked_at) % (self.clients - 1), name)
 
 
 async def sampled(daemon: Daemon, server_pid: int, seconds: float) -> dict[str, Any]:
@@ -115,7 +125,8 @@ async def run(minutes: float, addresses: int, rate: float) -> dict[str, Any]:
             async with relay(Path(folder)) as receiver, Daemon(server.dsn, Path(folder), receiver.settings) as daemon:
                 await db.execute(QUICK, 1, "first")
                 await receiver.when("first", 60)
-                load = Load(db, addresses // fill.ADDRESSES_A_CLIENT, rate)
+                quick = await open_connection(server.dsn)
+                load = Load(db, quick, addresses // fill.ADDRESSES_A_CLIENT, rate)
                 told(f"{rate:,.0f} messages/s for {minutes:g} minutes")
                 async with asyncio.TaskGroup() as group:
                     group.create_task(load.run(seconds))
@@ -123,6 +134,7 @@ async def run(minutes: float, addresses: int, rate: float) -> dict[str, Any]:
                     used = await sampled(daemon, server.pid, seconds - 2 * min(WARM_S, seconds / 4))
                 left = await drained(db)
                 found = {**judged(receiver, load, tight), "left": left}
+                await quick.close()
             await db.close()
     return {"minutes": minutes, "addresses": addresses, "rate": rate, **used, **found}
 
