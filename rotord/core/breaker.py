@@ -103,7 +103,7 @@ class Breaker:
 
     def __init__(self) -> None:
         self._answers: deque[_Answer] = deque(maxlen=WINDOWS[-1])
-        self._probed: deque[_Answer] = deque(maxlen=WINDOWS[1])  # since it was closed
+        self._probed: deque[_Answer] = deque(maxlen=WINDOWS[1])  # those of its probes, since it last stopped being closed
         self._clients: set[str] = set()  # the first two that were met
         self._refused: set[str] = set()  # whose probes the account was blamed for since it opened
         self._closed = 0

@@ -23,14 +23,17 @@ ANALYZE_S: Final = 60.0
 OUTGROWN: Final = """
 SELECT quote_ident(relname)
   FROM pg_class
- WHERE relnamespace = 'rotord'::regnamespace AND relkind = 'r'
+ WHERE relnamespace = 'rotord'::regnamespace AND relkind = 'r' AND pg_has_role(relowner, 'USAGE')
    AND pg_relation_size(oid) > greatest(2 * relpages::bigint, $1) * current_setting('block_size')::bigint
  ORDER BY relname
 """
 
 
 async def analyze(db: Executor) -> list[str]:
-    """Analyse each table that has more than doubled since it was analysed or vacuumed; their names. Every session plans anew then."""
+    """Analyse each table that has more than doubled since it was analysed or vacuumed; their names. Every session plans anew then.
+
+    Only those of a role that is ours: PostgreSQL passes over another's with a warning, and it would be asked for every time.
+    """
     names: list[str] = [row[0] for row in await db.fetch(OUTGROWN, SMALL)]
     for name in names:
         with suppress(asyncpg.UndefinedTableError):  # a month of events that was dropped meanwhile

@@ -29,3 +29,15 @@ async def test_a_table_that_outgrew_its_statistics_is_analyzed_once_and_statemen
     await watch.of(db, settle.settle(db, SETTLEMENTS))
     assert watch.scans(["attempts"]) == {"attempts_pkey"}
     assert await analyze(db) == []
+
+
+async def test_another_roles_tables_are_left_to_it(db):
+    await db.execute("ALTER TABLE rotord.attempts SET (autovacuum_enabled = false)")
+    await db.execute("VACUUM ANALYZE rotord.attempts")
+    await db.execute(ATTEMPTS)
+    try:
+        await db.execute("SET ROLE rotord_app")
+        assert await analyze(db) == []
+    finally:
+        await db.execute("RESET ROLE")
+    assert await analyze(db) == ["attempts"]
