@@ -17,7 +17,7 @@ from yarl import URL
 from bench.bare import Loop
 from bench.place import HTML, TEXT
 from rotord.core.model import Message, Sender
-from rotord.core.rendering import render
+from rotord.core.rendering import Stamp, head
 from rotord.db.connect import open_pool
 from rotord.providers.base import Envelope
 from rotord.providers.http import ApiConfig
@@ -27,8 +27,8 @@ from rotord.providers.sendgrid import SendgridApi
 async def main(database: str, url: str, slots: int) -> None:
     sender = Sender("a1@d1.example", "Acme GmbH")
     message = Message(1, "client-0", "r1@example.org", "Your order of last week, number 1", "<1.0@d1.example>", "Jane Doe", TEXT, HTML)
-    mime = render(message, sender, attempt_id=1 << 60, date=time.time(), unsubscribe_url="https://rotor.example.com/u/" + "A" * 32)
-    request = SendgridApi(ApiConfig("main", url, "SG.key")).request(Envelope(1 << 60, sender, message, mime))
+    top = head(message, sender, Stamp(1 << 60, time.time(), "https://rotor.example.com/u/" + "A" * 32))
+    request = SendgridApi(ApiConfig("main", url, "SG.key")).request(Envelope(1 << 60, sender, message, head=top))
     place, headers = URL(request.url, encoded=True), {**request.headers, "Content-Type": request.content_type}
     async with (
         await open_pool(database) as db,

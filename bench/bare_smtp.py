@@ -17,13 +17,13 @@ from aiosmtplib import SMTP
 from bench.bare import Loop
 from bench.place import HTML, TEXT
 from rotord.core.model import Message, Sender
-from rotord.core.rendering import render
+from rotord.core.rendering import Stamp, render
 from rotord.db.connect import open_pool
 
 
 async def main(port: int, connections: int, database: str = "") -> None:
     message = Message(1, "client-0", "r1@example.org", "Your order of last week", "<1.0@d1.example>", "Jane Doe", TEXT, HTML)
-    mime = render(message, Sender("a1@d1.example", "Acme GmbH"), attempt_id=1 << 60, date=time.time())
+    mime = render(message, Sender("a1@d1.example", "Acme GmbH"), Stamp(1 << 60, time.time()))
     idle = [SMTP(hostname="127.0.0.1", port=port, use_tls=False, start_tls=False) for _ in range(connections)]
     for client in idle:
         await client.connect()

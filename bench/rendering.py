@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from bench.figures import Figure, Scale
 from rotord.core.dkim import Signer
 from rotord.core.model import Attachment, Message, Sender
-from rotord.core.rendering import message_id, render
+from rotord.core.rendering import Stamp, message_id, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +58,7 @@ def message(**changes: object) -> Message:
 
 
 def ours(row: Message) -> bytes:
-    return render(row, SENDER, attempt_id=1_882_194_000_000_000_000, date=AT, unsubscribe_url=URL)
+    return render(row, SENDER, Stamp(1_882_194_000_000_000_000, AT, URL))
 
 
 def theirs(row: Message) -> bytes:

@@ -1,33 +1,30 @@
-"""A rendered message as the fields of a JSON API, read back from its own header block.
+"""A message as the fields of a JSON API, read back from the headers that the SMTP route would send.
 
-What the SMTP route sends stands in the rendered bytes: the thread's chain, the unsubscribe links, the marked subject of a
-rehearsal. Taking the fields from there, instead of deciding them a second time, is what keeps all routes alike. Left out are
-the headers that the provider writes itself from the fields: addresses, date, structure, and our signature, which would not hold
-over what the provider makes of the parts.
+There stand the thread's chain, the unsubscribe links, the marked subject of a rehearsal. Taking the fields from them, instead of
+deciding them a second time, is what keeps all routes alike. Left out are those that the provider writes itself from the fields.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from email.header import decode_header, make_header
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from unicodedata import combining, normalize
 
 from rotord.core import mime
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rotord.core.mime import Header
     from rotord.core.model import Attachment, Message, Sender
 
 _FOLD: Final = re.compile(r"\r\n(?=[ \t])")
-_PROVIDERS_OWN: Final = frozenset(
-    {"date", "from", "to", "subject", "reply-to", "mime-version", "content-type", "content-transfer-encoding", "dkim-signature"}
-)
+_PROVIDERS_OWN: Final = frozenset({"Date", "From", "To", "Subject", "Reply-To"})
 _NOT_IN_A_TAG: Final = re.compile(r"[^ -~]+")
 
 
-@dataclass(frozen=True, slots=True)
-class ApiMail:
+class ApiMail(NamedTuple):
     """`headers` are unfolded and ASCII unless an address needs SMTPUTF8; an empty body is None, for no API takes one."""
 
     sender: str
@@ -38,13 +35,13 @@ class ApiMail:
     subject: str
     text: str | None
     html: str | None
-    headers: tuple[tuple[str, str], ...]
+    headers: list[tuple[str, str]]
     attachments: tuple[Attachment, ...]
 
 
-def api_mail(message: Message, sender: Sender, wire: bytes) -> ApiMail:
-    """Take a rendered message apart. `wire` is what rendering made of the two, whole or its headers alone."""
-    subject, headers = _fields(wire.partition(b"\r\n\r\n")[0].decode())
+def api_mail(message: Message, sender: Sender, head: Sequence[Header]) -> ApiMail:
+    """Take a message apart; `head` is what rendering made of it and its sender."""
+    subject, headers = _fields(head)
     return ApiMail(
         sender=address(sender.email, "sender"),
         sender_name=sender.display_name.strip(" "),
@@ -59,16 +56,23 @@ def api_mail(message: Message, sender: Sender, wire: bytes) -> ApiMail:
     )
 
 
-def _fields(block: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+def _fields(head: Sequence[Header]) -> tuple[str, list[tuple[str, str]]]:
     """The subject, and the headers that the provider does not write itself."""
     subject, headers = "", []
-    for line in _FOLD.sub("", block).split("\r\n"):
-        name, _, value = line.partition(":")
-        if (lower := name.lower()) not in _PROVIDERS_OWN:
-            headers.append((name, value.strip(" ")))
-        elif lower == "subject":
-            subject = value.strip(" ")
-    return subject, tuple(headers)
+    for name, line in head:
+        if name not in _PROVIDERS_OWN:
+            headers.append((name, _value(name, line)))
+        elif name == "Subject":
+            subject = _value(name, line)
+    return subject, headers
+
+
+def _value(name: str, line: str) -> str:
+    if "\n" in line:
+        line = _FOLD.sub("", line)
+        if "\n" in line or "\r" in line:
+            raise mime.RenderError(f"The header {name} would be more than one.")
+    return line[len(name) + 1 :].strip(" ")
 
 
 def address(value: str, what: str) -> str:

@@ -10,9 +10,12 @@ from __future__ import annotations
 import binascii
 import re
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import idna
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 #: RFC 5322 2.1.1: a line should fit 78 characters and must fit 998, both without its CRLF.
 LINE: Final = 78
@@ -165,14 +168,13 @@ def ascii_domain(domain: str, what: str) -> str:
     return domain
 
 
-@lru_cache(maxsize=4096)  # a sender writes many mails, and the same mail's recipient is asked for twice
 def address(value: str, what: str, *, smtputf8: bool) -> str:
     """Return the one bare address as a header carries it: the domain in A-labels, so that ASCII needs no extension.
 
     A local part beyond ASCII can only travel by SMTPUTF8 (RFC 6531); its domain then stays readable as well.
     """
     if value.isascii():
-        if len(value) > _ADDRESS_MAX or not _ADDRESS.fullmatch(value) or "=?" in value:
+        if not _is_address(value):
             raise RenderError(f"The {what} is not one e-mail address.")
         return value
     local, _, domain = value.rpartition("@")
@@ -184,6 +186,11 @@ def address(value: str, what: str, *, smtputf8: bool) -> str:
     if not smtputf8:
         raise RenderError(f"The {what} has letters beyond ASCII before its @, which this provider cannot carry (SMTPUTF8).")
     return f"{local}@{idna.decode(ascii_form)}"
+
+
+@lru_cache(maxsize=4096)  # a sender writes many mails, and the same mail's recipient is asked for more than once
+def _is_address(value: str) -> bool:
+    return len(value) <= _ADDRESS_MAX and _ADDRESS.fullmatch(value) is not None and "=?" not in value
 
 
 def mailbox(name: str, display_name: str, addr_spec: str, what: str) -> Header:
@@ -307,7 +314,7 @@ def multipart(subtype: str, boundary: str, entities: list[Entity]) -> Entity:
     return Entity((header,), b"".join(pieces))
 
 
-def seal(headers: tuple[Header, ...]) -> bytes:
+def seal(headers: Sequence[Header]) -> bytes:
     """Join headers into a block, after reading it back: the names on the wire are the names that were meant, in number and order."""
     block = "\r\n".join([header.line for header in headers])
     # What a reader takes for a header's name: the start of each line that no space makes a continuation.

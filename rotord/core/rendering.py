@@ -17,7 +17,7 @@ import hashlib
 import re
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rotord.core import mime
 from rotord.core.mime import Entity, Header, RenderError
@@ -26,7 +26,7 @@ from rotord.core.model import Attachment, Kind
 if TYPE_CHECKING:
     from rotord.core.model import Message, Sender
 
-__all__ = ["RenderError", "attachments", "headers", "message_id", "outbox_id_of", "render"]
+__all__ = ["RenderError", "Stamp", "attachments", "head", "headers", "message_id", "outbox_id_of", "render"]
 
 #: contract.md 5.1: 10 MB of files a message, decoded.
 ATTACHMENT_BYTES: Final = 10 * 1024 * 1024
@@ -73,6 +73,7 @@ _ENCODINGS: Final = {
     encoding: Header("Content-Transfer-Encoding", f"Content-Transfer-Encoding: {encoding}")
     for encoding in ("7bit", "quoted-printable", "base64")
 }
+_LONG_HEAD: Final = f"The headers are larger than {HEADER_BLOCK_BYTES} bytes."
 _TOO_LARGE: Final = f"The message is larger than {MESSAGE_BYTES} bytes."
 _BODILESS: Final = "The message has neither a text nor an HTML body."
 _BLANKS: Final = str.maketrans("", "", "\r\n\t ")
@@ -167,44 +168,53 @@ def _check_attachment(file: Attachment) -> None:
         raise RenderError("An attachment's content type is not a type that a file can have.")
 
 
-def render(
-    message: Message,
-    sender: Sender,
-    *,
-    attempt_id: int,
-    date: float,
-    unsubscribe_url: str = "",
-    unsubscribe_mailto: str = "",
-    redirect_to: str = "",
-    smtputf8: bool = False,
-    headers_only: bool = False,
-) -> bytes:
-    """Return the complete message. `redirect_to` is the rehearsal's recipient: To is his, the subject names the real one.
+class Stamp(NamedTuple):
+    """What an attempt adds to its message. `date` is Unix time; `redirect_to` is the rehearsal's recipient, '' outside of one.
 
     `unsubscribe_mailto` is an address or a mailto: link; both links are for bulk mail and ignored for transactional.
-    `headers_only`: for a provider that writes the body itself; what is wrong with the body is refused all the same.
     """
-    entity = _checked_parts(message) if headers_only else _content(message, f"=_rotord.{attempt_id:x}")
-    top = (
-        Header("Date", f"Date: {_date(date)}"),
-        *_addressed(message, sender, redirect_to=redirect_to, smtputf8=smtputf8),
-        *_threading(message),
-        *_unsubscribe(message, unsubscribe_url, unsubscribe_mailto),
-        Header("X-Rotord-Attempt", f"X-Rotord-Attempt: {attempt_id:d}"),
-        *((_REHEARSAL,) if redirect_to else ()),
-        *_custom(message),
-        _MIME_VERSION,
-        *entity.headers,
-    )
-    block = mime.seal(top)
+
+    attempt_id: int
+    date: float
+    unsubscribe_url: str = ""
+    unsubscribe_mailto: str = ""
+    redirect_to: str = ""
+    smtputf8: bool = False
+
+
+def head(message: Message, sender: Sender, stamp: Stamp) -> list[Header]:
+    """Return the headers without those of MIME, for a provider that writes the mail itself. Refuses what `render` refuses."""
+    _check_parts(message)
+    top = _top(message, sender, stamp)
+    if sum([len(header.line) for header in top]) > HEADER_BLOCK_BYTES:
+        raise RenderError(_LONG_HEAD)
+    return top
+
+
+def render(message: Message, sender: Sender, stamp: Stamp) -> bytes:
+    """Return the complete message. In a rehearsal To is the rehearsal's recipient, and the subject names the real one."""
+    entity = _content(message, f"=_rotord.{stamp.attempt_id:x}")
+    block = mime.seal([*_top(message, sender, stamp), _MIME_VERSION, *entity.headers])
     if len(block) > HEADER_BLOCK_BYTES:
-        raise RenderError(f"The headers are larger than {HEADER_BLOCK_BYTES} bytes.")
+        raise RenderError(_LONG_HEAD)
     last = b"\r\n" if entity.content and not entity.content.endswith(b"\r\n") else b""
     wire = b"".join((block, b"\r\n\r\n", entity.content, last))
     if len(wire) > MESSAGE_BYTES:
         raise RenderError(_TOO_LARGE)
     mime.check_wire(wire)
     return wire
+
+
+def _top(message: Message, sender: Sender, stamp: Stamp) -> list[Header]:
+    return [
+        Header("Date", f"Date: {_date(stamp.date)}"),
+        *_addressed(message, sender, stamp),
+        *_threading(message),
+        *_unsubscribe(message, stamp),
+        Header("X-Rotord-Attempt", f"X-Rotord-Attempt: {stamp.attempt_id:d}"),
+        *((_REHEARSAL,) if stamp.redirect_to else ()),
+        *_custom(message),
+    ]
 
 
 def _date(at: float) -> str:
@@ -221,7 +231,8 @@ def _date_of(at: int) -> str:
     )
 
 
-def _addressed(message: Message, sender: Sender, *, redirect_to: str, smtputf8: bool) -> list[Header]:
+def _addressed(message: Message, sender: Sender, stamp: Stamp) -> list[Header]:
+    redirect_to, smtputf8 = stamp.redirect_to, stamp.smtputf8
     recipient = mime.address(message.recipient, "recipient", smtputf8=smtputf8 or bool(redirect_to))
     found = [mime.mailbox("From", sender.display_name, mime.address(sender.email, "sender", smtputf8=smtputf8), "sender's name")]
     if redirect_to:
@@ -257,8 +268,9 @@ def _checked_id(value: str) -> str:
     return value
 
 
-def _unsubscribe(message: Message, url: str, mailto: str) -> list[Header]:
+def _unsubscribe(message: Message, stamp: Stamp) -> list[Header]:
     """Write RFC 8058's two headers: the web link first, because some readers take the first and no other."""
+    url, mailto = stamp.unsubscribe_url, stamp.unsubscribe_mailto
     if message.kind is not Kind.BULK or not (url or mailto):
         return []
     links = []
@@ -282,7 +294,7 @@ def _custom(message: Message) -> list[Header]:
     return [mime.text(name, value, f"header {name}") for name, value in headers(dict(message.headers)).items()]
 
 
-def _checked_parts(message: Message) -> Entity:
+def _check_parts(message: Message) -> None:
     """Refuse what `_content` refuses, and write nothing."""
     if message.body_text is None and message.body_html is None:
         raise RenderError(_BODILESS)
@@ -294,7 +306,6 @@ def _checked_parts(message: Message) -> Entity:
         size += len(file.content) * 4 // 3
     if size > MESSAGE_BYTES:
         raise RenderError(_TOO_LARGE)
-    return Entity((), b"")
 
 
 def _content(message: Message, boundary: str) -> Entity:

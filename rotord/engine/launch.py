@@ -106,14 +106,8 @@ class Launcher:
             self.drop(plan)
             return None
         try:
-            envelope = await self._preparation.envelope(
-                payload,
-                plan.candidate.bytes,
-                plan.assignment,
-                plan.attempt_id,
-                plan.message_id,
-                headers_only=self._providers[plan.assignment.provider.limits.name].writes_mail,
-            )
+            provider = self._providers[plan.assignment.provider.limits.name]
+            envelope = await self._preparation.envelope(plan, payload, writes_mail=provider.writes_mail)
         except RenderError as error:
             _log.warning("message_not_renderable", message_id=plan.candidate.id, reason=str(error))
             await self._store.fail_row(plan.candidate.id, str(error))

@@ -1,15 +1,14 @@
-"""From an outbox row and its assignment to the bytes that will leave. What is wrong with a row fails it here, alone, before it began."""
+"""From an outbox row and its reservation to the bytes that will leave. What is wrong with a row fails it here, alone, before it began."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from rotord.core.mime import RenderError
 from rotord.core.model import Kind, Message, Sender
-from rotord.core.rendering import attachments, headers, render
+from rotord.core.rendering import Stamp, attachments, head, headers, render
 from rotord.providers.base import Envelope
 
 if TYPE_CHECKING:
@@ -18,10 +17,11 @@ if TYPE_CHECKING:
     from rotord.core.dkim import Signer
     from rotord.core.pool import Assignment
     from rotord.core.records import Payload
+    from rotord.engine.launch import Planned
 
 # Above this size rendering would hold up the loop for more than about 5 ms, so a thread does it.
 IN_THREAD_FROM = 256 * 1024
-KINDS = frozenset(Kind)
+KINDS = {kind.value: kind for kind in Kind}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,63 +36,72 @@ class Preparation:
     redirect_to: str = ""
     unsubscribe_mailto: Callable[[int], str] = lambda _: ""
 
-    async def envelope(
-        self, payload: Payload, size: int, assignment: Assignment, attempt_id: int, message_id: str, *, headers_only: bool = False
-    ) -> Envelope:
-        """Render and sign. Raises RenderError, with a sentence for the row's last_error."""
-        signer = None if headers_only else self.signers.get(assignment.domain.value.name)
-        call = partial(self._envelope, payload, assignment, attempt_id, message_id, signer, headers_only=headers_only)
-        return await asyncio.to_thread(call) if size >= IN_THREAD_FROM or signer is not None else call()
+    async def envelope(self, plan: Planned, payload: Payload, *, writes_mail: bool = False) -> Envelope:
+        """Render and sign, and let the slot prepare. Raises RenderError, with a sentence for the row's last_error.
 
-    def _envelope(
-        self, payload: Payload, assignment: Assignment, attempt_id: int, message_id: str, signer: Signer | None, *, headers_only: bool
-    ) -> Envelope:
+        `writes_mail`: see the provider's.
+        """
+        signer = None if writes_mail else self.signers.get(plan.assignment.domain.value.name)
+        if plan.candidate.bytes < IN_THREAD_FROM and signer is None:
+            return self._envelope(plan, payload, signer, writes_mail=writes_mail)
+        return await asyncio.to_thread(self._envelope, plan, payload, signer, writes_mail=writes_mail)
+
+    def _envelope(self, plan: Planned, payload: Payload, signer: Signer | None, *, writes_mail: bool) -> Envelope:
+        _, assignment, slot, attempt_id, message_id = plan
         message = _message(payload, message_id)
-        sender, client = Sender(assignment.email, assignment.address.value.display_name), assignment.client.value
-        mime = render(
-            message,
-            sender,
-            attempt_id=attempt_id,
-            date=assignment.began_at,
-            unsubscribe_url=self.unsubscribe_url(message.id, client.unsubscribe_host) if message.kind is Kind.BULK else "",
-            unsubscribe_mailto=self.unsubscribe_mailto(message.id) if message.kind is Kind.BULK else "",
-            redirect_to=self.redirect_to,
-            smtputf8=not all(_local_part_is_ascii(address) for address in (message.recipient, sender.email, message.reply_to)),
-            headers_only=headers_only,
+        sender = Sender(assignment.email, assignment.address.value.display_name)
+        stamp = Stamp(
+            attempt_id,
+            assignment.began_at,
+            *self._unsubscribe_links(message, assignment),
+            self.redirect_to,
+            smtputf8=not (message.recipient + sender.email + message.reply_to).isascii() and _needs_smtputf8(message, sender),
         )
+        if writes_mail:
+            mime, top = b"", head(message, sender, stamp)
+        else:
+            mime, top = render(message, sender, stamp), []
         if signer is not None:
             mime = signer.sign(mime, assignment.began_at)
         if self.redirect_to:
             message = message._replace(recipient=self.redirect_to, recipient_name="")
-        return Envelope(attempt_id, sender, message, mime)
+        envelope = Envelope(attempt_id, sender, message, mime, top)
+        slot.prepare(envelope)
+        return envelope
+
+    def _unsubscribe_links(self, message: Message, assignment: Assignment) -> tuple[str, str]:
+        if message.kind is not Kind.BULK:
+            return "", ""
+        return self.unsubscribe_url(message.id, assignment.client.value.unsubscribe_host), self.unsubscribe_mailto(message.id)
 
 
-def _local_part_is_ascii(address: str) -> bool:
+def _needs_smtputf8(message: Message, sender: Sender) -> bool:
     # A domain has an ASCII form, a local part has none: only that needs SMTPUTF8.
-    return address.rpartition("@")[0].isascii()
+    return not all(address.rpartition("@")[0].isascii() for address in (message.recipient, sender.email, message.reply_to))
 
 
 def _message(payload: Payload, message_id: str) -> Message:
     if not isinstance(payload.metadata, dict):
         raise RenderError("metadata is not a JSON object")
-    if payload.kind not in KINDS:
+    kind = KINDS.get(payload.kind)
+    if kind is None:
         raise RenderError(f"kind {payload.kind!r} is neither bulk nor transactional")
     return Message(
-        id=payload.id,
-        client=payload.client,
-        recipient=payload.recipient,
-        subject=payload.subject,
-        message_id=message_id,
-        recipient_name=payload.recipient_name or "",
-        body_text=payload.body_text,
-        body_html=payload.body_html,
-        stream=payload.stream,
-        campaign=payload.campaign or "",
-        kind=Kind(payload.kind),
-        reply_to=payload.reply_to or "",
-        headers=headers(payload.headers),
-        attachments=attachments(payload.attachments),
-        metadata=payload.metadata,
-        in_reply_to=payload.last_message_id,
-        references=tuple(payload.references),
+        payload.id,
+        payload.client,
+        payload.recipient,
+        payload.subject,
+        message_id,
+        payload.recipient_name or "",
+        payload.body_text,
+        payload.body_html,
+        payload.stream,
+        payload.campaign or "",
+        kind,
+        payload.reply_to or "",
+        headers(payload.headers),
+        attachments(payload.attachments),
+        payload.metadata,
+        payload.last_message_id,
+        tuple(payload.references),
     )

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from rotord.core.lookups import Finding, Sought, Timetable
+    from rotord.core.mime import Header
     from rotord.core.model import Message, Reply, Sender
 
 
@@ -24,7 +25,7 @@ def _unnoted(_attempt_id: int) -> None:
 class Envelope(NamedTuple):
     """One message on its way: what the attempt needs, rendered. `mime` is complete, CRLF line ends, signed if it is signed.
 
-    For a provider that `writes_mail` itself it is the headers alone, unsigned: a signature would not hold over what it writes.
+    A provider that `writes_mail` itself has no `mime`, but its `head`, unsigned: a signature would not hold over what it writes.
 
     A provider calls `leaving` with the attempt's id right before it hands over the last byte, with no await between the two: should the
     process be killed, what it was not called for counts as never sent. An OSError of it means: do not send.
@@ -33,7 +34,8 @@ class Envelope(NamedTuple):
     attempt_id: int
     sender: Sender
     message: Message
-    mime: bytes
+    mime: bytes = b""
+    head: Sequence[Header] = ()
     leaving: Callable[[int], None] = _unnoted
 
 
@@ -96,6 +98,12 @@ class LookUp(Protocol):
 
 class Slot(Protocol):
     """A taken slot: either `send` exactly once or `give_back` exactly once."""
+
+    def prepare(self, envelope: Envelope) -> None:
+        """Do ahead of `send` what needs no wire: right after the rendering it costs half. May run in a thread.
+
+        Raises RenderError for a message that this provider cannot be given: it has not begun yet.
+        """
 
     async def send(self, envelope: Envelope) -> Reply:
         """Send one message and say what became of it. Never raises but for cancellation; after it the slot is free again.

@@ -44,8 +44,6 @@ _log = structlog.get_logger(__name__)
 KEEP_ALIVE_S: Final = 3.0
 #: Connections that a server closed while they were idle can be many, but after the first of them the loop has heard of all.
 TRIES: Final = 3
-#: above it, making the request would hold up the loop for more than about 5 ms
-_IN_THREAD_FROM: Final = 262_144
 _CLOSE_S: Final = 3.0
 
 
@@ -183,18 +181,15 @@ class HttpProvider:
             self._availability.succeeded()
             self._wake()
 
-    async def exchange(self, slot: HttpSlot, envelope: Envelope) -> Judgement:
-        """Make the request of one message, at most `TRIES` times while nothing of it has left."""
-        try:
-            if _size(envelope) < _IN_THREAD_FROM:
-                request = self._api.request(envelope)
-            else:
-                request = await asyncio.to_thread(self._api.request, envelope)
-        except RenderError as error:
-            return Judgement(Reply(Outcome.REJECTED, Blame.CONTENT, "", clean(str(error))))
+    def request(self, envelope: Envelope) -> Request:
+        """Write the request of one message. Raises RenderError for one that this API cannot be given."""
+        return self._api.request(envelope)
+
+    async def exchange(self, slot: HttpSlot, request: Request, leaving: Callable[[], None]) -> Judgement:
+        """Make a request, at most `TRIES` times while nothing of it has left."""
         deadline = self._deadlines.until(asyncio.get_running_loop().time() + self._config.total_timeout_s)
         for tries_left in range(TRIES - 1, -1, -1):
-            body = slot.body = Body(request, partial(envelope.leaving, envelope.attempt_id))
+            body = slot.body = Body(request, leaving)
             try:
                 answer = await call(self._session, request, body, deadline)
             except (aiohttp.ClientError, OSError) as error:
@@ -264,18 +259,12 @@ class HttpProvider:
         return reply._replace(code=masked(reply.code, self._secrets), text=masked(reply.text, self._secrets))
 
 
-def _size(envelope: Envelope) -> int:
-    message = envelope.message
-    return (
-        len(envelope.mime) + len(message.body_text or "") + len(message.body_html or "") + sum(len(f.content) for f in message.attachments)
-    )
-
-
 class HttpSlot:
     """The place of one request, taken for one message."""
 
     def __init__(self, provider: HttpProvider) -> None:
         self._provider = provider
+        self._request: Request | None = None
         self.body: Body | None = None
 
     @property
@@ -283,11 +272,18 @@ class HttpSlot:
         """True from the moment the last byte of the request may have been handed to the kernel."""
         return self.body is not None and self.body.left
 
+    def prepare(self, envelope: Envelope) -> None:
+        """Write the request."""
+        self._request = self._provider.request(envelope)
+
     async def send(self, envelope: Envelope) -> Reply:
         """Send one message. Cancelled, it cuts the connection: half a body is no request."""
         judgement: Judgement | None = None
         try:
-            judgement = await self._provider.exchange(self, envelope)
+            request = self._request or self._provider.request(envelope)
+            judgement = await self._provider.exchange(self, request, partial(envelope.leaving, envelope.attempt_id))
+        except RenderError as error:
+            judgement = Judgement(Reply(Outcome.REJECTED, Blame.CONTENT, "", clean(str(error))))
         finally:
             self._provider.freed(judgement)
         return judgement.reply

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import select
-from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import aiohttp
 from aiohttp.payload import Payload
@@ -26,14 +25,17 @@ ANSWER_LIMIT: Final = 65_536
 _CHUNK: Final = 65_536
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One POST. Its headers hold the key, so they are in no repr."""
+class Request(NamedTuple):
+    """One POST."""
 
     url: str
-    body: bytes = field(repr=False)
+    body: bytes
     content_type: str
-    headers: Mapping[str, str] = field(repr=False)
+    headers: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        """Tell where it goes; not the headers, for they hold the key."""
+        return f"Request({self.url!r}, {len(self.body)} bytes of {self.content_type})"
 
 
 def _unnoted() -> None:

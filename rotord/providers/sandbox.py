@@ -131,6 +131,9 @@ class SandboxSlot:
         """True from the moment the file is about to be written."""
         return self._body_left
 
+    def prepare(self, envelope: Envelope) -> None:
+        """Nothing is to be done ahead."""
+
     async def send(self, envelope: Envelope) -> Reply:
         """Write the message if its outcome lets it, and answer after its latency."""
         outcome, latency_s = fate(self._provider.config, envelope.attempt_id)

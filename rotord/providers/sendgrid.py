@@ -67,7 +67,7 @@ class SendgridApi:
 
     def request(self, envelope: Envelope) -> Request:
         """Write the JSON."""
-        mail = api_mail(envelope.message, envelope.sender, envelope.mime)
+        mail = api_mail(envelope.message, envelope.sender, envelope.head)
         content = _content(mail)
         content["personalizations"][0]["custom_args"] = {"rotord_attempt": str(envelope.attempt_id)}
         if label := tag(envelope.message.campaign, CATEGORY_LENGTH):

@@ -280,18 +280,14 @@ class SmtpSlot:
         """True from the moment the final dot may have been handed to the kernel."""
         return self._transaction is not None and self._transaction.body_left
 
+    def prepare(self, envelope: Envelope) -> None:
+        """Write its commands and stuff its dots."""
+        self._transaction = self._written(envelope)
+
     async def send(self, envelope: Envelope) -> Reply:
         """Send one message. Cancelled, it cuts the connection: half a message with no dot is no message."""
-        connection, config = self._connection, self._config
-        transaction = self._transaction = SmtpTransaction(
-            connection.client,
-            connection.writer,
-            envelope,
-            config.command_timeout_s,
-            config.final_dot_timeout_s,
-            return_path=_return_path(config, envelope),
-            is_rehearsal=config.is_rehearsal,
-        )
+        connection = self._connection
+        transaction = self._transaction = self._transaction or self._written(envelope)
         reply: Reply | None = None
         try:
             reply = await transaction.run()
@@ -300,6 +296,18 @@ class SmtpSlot:
                 transaction.broken = True
             self._freed(connection, transaction, reply)
         return reply
+
+    def _written(self, envelope: Envelope) -> SmtpTransaction:
+        connection, config = self._connection, self._config
+        return SmtpTransaction(
+            connection.client,
+            connection.writer,
+            envelope,
+            config.command_timeout_s,
+            config.final_dot_timeout_s,
+            return_path=_return_path(config, envelope),
+            is_rehearsal=config.is_rehearsal,
+        )
 
     def give_back(self) -> None:
         """Return the session unused."""

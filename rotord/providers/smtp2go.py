@@ -74,7 +74,7 @@ class Smtp2goApi:
 
     def request(self, envelope: Envelope) -> Request:
         """Write the JSON."""
-        mail = api_mail(envelope.message, envelope.sender, envelope.mime)
+        mail = api_mail(envelope.message, envelope.sender, envelope.head)
         headers = list(mail.headers)
         if mail.reply_to:
             headers.append(("Reply-To", mail.reply_to))

@@ -60,10 +60,12 @@ class SmtpTransaction:
         self._envelope_id = (b"rehearsal-%d" if is_rehearsal else b"%d") % envelope.attempt_id
         self._command_timeout_s = command_timeout_s
         self._final_dot_timeout_s = final_dot_timeout_s
+        self._commands = self._worded()
+        self._body = _stuffed(envelope.mime)
 
     async def run(self) -> Reply:
         """Go through it. Everything up to the final dot has `command_timeout_s`, the answer to it `final_dot_timeout_s`."""
-        commands = self._commands()
+        commands = self._commands
         if isinstance(commands, Reply):
             return commands
         try:
@@ -93,12 +95,7 @@ class SmtpTransaction:
         return reply
 
     async def _write_body(self) -> None:
-        mime = self._envelope.mime
-        body = mime.replace(b"\r\n.", b"\r\n..")
-        if body.startswith(b"."):
-            body = b"." + body
-        if not body.endswith(b"\r\n"):
-            body += b"\r\n"
+        body = self._body
         last = (len(body) - 1) // _CHUNK * _CHUNK
         for start in range(0, last, _CHUNK):
             self._writer.write(body[start : start + _CHUNK])
@@ -117,7 +114,7 @@ class SmtpTransaction:
         code, text = await protocol.read_response(timeout=None)
         return code, text
 
-    def _commands(self) -> list[tuple[Phase, tuple[bytes, ...]]] | Reply:
+    def _worded(self) -> list[tuple[Phase, tuple[bytes, ...]]] | Reply:
         """Put the envelope into words this server knows, or refuse what it could not carry."""
         extensions, mime = self._client.esmtp_extensions, self._envelope.mime
         sender, recipient = _in_ascii(self._return_path), _in_ascii(self._envelope.message.recipient)
@@ -138,6 +135,14 @@ class SmtpTransaction:
             if recipient.isascii():
                 rcpt.append(b"ORCPT=rfc822;" + _xtext(recipient))
         return [(Phase.MAIL, tuple(mail)), (Phase.RCPT, tuple(rcpt)), (Phase.DATA, (b"DATA",))]
+
+
+def _stuffed(mime: bytes) -> bytes:
+    """A body as RFC 5321 4.5.2 has it on the wire, without the final dot; without a dot to stuff it is the same object."""
+    body = mime.replace(b"\r\n.", b"\r\n..")
+    if body.startswith(b"."):
+        body = b"." + body
+    return body if body.endswith(b"\r\n") else body + b"\r\n"
 
 
 def _refusal(extensions: Mapping[str, str], sender: str, recipient: str, mime: bytes, *, utf8: bool) -> Reply | None:

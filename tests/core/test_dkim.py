@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from rotord.core.dkim import Signer
 from rotord.core.model import Attachment, Message, Sender
-from rotord.core.rendering import render
+from rotord.core.rendering import Stamp, render
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -78,7 +78,7 @@ def letter(**changes: object) -> bytes:
         "attachments": (Attachment("ä.bin", "application/pdf", bytes(500)),),
     }
     sender = Sender("news@acme-mail.example", "Acme, Inc.")
-    return render(Message(**{**row, **changes}), sender, attempt_id=1, date=AT, unsubscribe_url="https://rotor.example/u/t0ken")
+    return render(Message(**{**row, **changes}), sender, Stamp(1, AT, "https://rotor.example/u/t0ken"))
 
 
 def test_a_rendered_message_verifies_and_is_otherwise_untouched(key: Key) -> None:

@@ -10,7 +10,7 @@ from rotord.core import received
 from rotord.core.forwarding import HEADERS, forward
 from rotord.core.incoming import Automatic, recognise
 from rotord.core.model import Attachment, Kind, Message, Sender
-from rotord.core.rendering import headers, message_id, render
+from rotord.core.rendering import Stamp, headers, message_id, render
 
 PIECES = st.sampled_from(
     [
@@ -48,7 +48,7 @@ def rendered(found):
         headers=headers(HEADERS),
         attachments=files,
     )
-    return render(message, Sender("a@acme.example"), attempt_id=1, date=0)
+    return render(message, Sender("a@acme.example"), Stamp(1, 0))
 
 
 @example(b"Content-Type: text/plain; charset=unicode_escape\n\n\\d", "")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from rotord.core.mime import LINE_MAX
 from rotord.core.model import Attachment, Kind, Message, Sender
-from rotord.core.rendering import RenderError, message_id, render
+from rotord.core.rendering import RenderError, Stamp, message_id, render
 
 if TYPE_CHECKING:
     from email.message import Message as Parsed
@@ -111,7 +111,7 @@ def leaves(parsed: Parsed) -> list[Parsed]:
 @PATIENT
 @given(messages(), SENDERS)
 def test_the_standard_parser_reads_back_every_header(message: Message, sender: Sender) -> None:
-    parsed = parse(render(message, sender, attempt_id=42, date=1_795_000_000.5))
+    parsed = parse(render(message, sender, Stamp(42, 1_795_000_000.5)))
 
     assert parsed.defects == []
     assert decoded(parsed["Subject"]) == message.subject
@@ -132,7 +132,7 @@ def shown(name: str) -> str:
 @PATIENT
 @given(messages(), SENDERS)
 def test_the_modern_parser_reads_the_same_subject_and_addresses(message: Message, sender: Sender) -> None:
-    parsed = BytesParser(policy=policy.default).parsebytes(render(message, sender, attempt_id=42, date=0))
+    parsed = BytesParser(policy=policy.default).parsebytes(render(message, sender, Stamp(42, 0)))
 
     assert parsed["Subject"] == message.subject
     assert [address.addr_spec for address in parsed["From"].addresses] == [sender.email]
@@ -142,7 +142,7 @@ def test_the_modern_parser_reads_the_same_subject_and_addresses(message: Message
 @PATIENT
 @given(messages())
 def test_the_standard_parser_reads_back_every_body_and_file(message: Message) -> None:
-    parsed = parse(render(message, Sender("a@b.example"), attempt_id=42, date=0))
+    parsed = parse(render(message, Sender("a@b.example"), Stamp(42, 0)))
 
     given_bodies = [body for body in (message.body_text, message.body_html) if body is not None]
     parts = leaves(parsed)
@@ -163,7 +163,7 @@ def test_the_standard_parser_reads_back_every_body_and_file(message: Message) ->
 @PATIENT
 @given(messages(), SENDERS)
 def test_the_wire_holds_short_lines_and_only_the_headers_that_were_meant(message: Message, sender: Sender) -> None:
-    wire, again = (render(message, sender, attempt_id=42, date=0, unsubscribe_url="https://rotor.example/u/t0ken") for _ in range(2))
+    wire, again = (render(message, sender, Stamp(42, 0, "https://rotor.example/u/t0ken")) for _ in range(2))
 
     assert wire == again
     assert wire.isascii()
@@ -189,7 +189,7 @@ def test_the_wire_holds_short_lines_and_only_the_headers_that_were_meant(message
 @PATIENT
 @given(messages())
 def test_quoted_printable_lines_fit_76_columns(message: Message) -> None:
-    for part in leaves(parse(render(message, Sender("a@b.example"), attempt_id=42, date=0))):
+    for part in leaves(parse(render(message, Sender("a@b.example"), Stamp(42, 0)))):
         if part["Content-Transfer-Encoding"] != "7bit":
             payload = part.get_payload()
             assert isinstance(payload, str)
@@ -207,4 +207,4 @@ def test_a_control_character_in_any_header_value_is_refused(field: str, before: 
     values = {"id": 1, "client": "acme", "recipient": "a@b.example", "subject": "s", "message_id": "<1@b.example>", "body_text": ""}
 
     with pytest.raises(RenderError):
-        render(Message(**{**values, field: before + stray + after}), Sender("a@b.example"), attempt_id=1, date=0)
+        render(Message(**{**values, field: before + stray + after}), Sender("a@b.example"), Stamp(1, 0))

@@ -6,14 +6,23 @@ from outbox_rows import add_fleet, insert
 from rotord.core.model import Kind, ProviderLimits
 from rotord.core.pool import Lane, SenderPool
 from rotord.core.received import read
+from rotord.core.records import Candidate
 from rotord.core.unsubscribe import rehearsal_key, verify
 from rotord.daemon import build_preparation
 from rotord.db import queue, senders
+from rotord.engine.launch import Planned
 from rotord.engine.maintenance import apply_fleet
 from rotord.settings import load
 
 KEY = b"k" * 32
 SITE = {"ROTORD_HTTP__PUBLIC_URL": "https://rotor.example", "ROTORD_HTTP__UNSUBSCRIBE_MAILTO": "out@in.example"}
+
+
+class NoSlot:
+    """Of a message that will not be sent."""
+
+    def prepare(self, envelope):
+        self.prepared = envelope
 
 
 @pytest.mark.parametrize(
@@ -45,7 +54,10 @@ async def test_a_clients_own_host_stands_in_its_links_and_in_no_other_clients(db
         [payload] = await queue.payloads(db, [message])
         payload = payload._replace(headers={}, attachments=[], metadata={})  # as a pool's connection reads jsonb
         chosen = pool.choose(Lane(client, stream, Kind.BULK), 1_795_000_000.0)
-        envelope = await preparation.envelope(payload, 100, chosen, 1, f"<{message}.x@{client}.example>")
+        candidate = Candidate(message, 1, 0, 0.0, 100, 0, None, None, None)
+        plan = Planned(candidate, chosen, slot := NoSlot(), 1, f"<{message}.x@{client}.example>")
+        envelope = await preparation.envelope(plan, payload)
+        assert slot.prepared is envelope
         links[client] = read(envelope.mime).header("list-unsubscribe").partition(">")[0].lstrip("<")
         assert not links[client] or verify(KEY, links[client][-32:]) == message
 

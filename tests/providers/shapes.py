@@ -7,7 +7,7 @@ from email.header import decode_header, make_header
 from email.utils import parseaddr
 
 from rotord.core.model import Attachment, Kind, Message, Sender
-from rotord.core.rendering import render
+from rotord.core.rendering import Stamp, head, render
 from rotord.providers.base import Envelope
 
 LINK = "https://rotor.example.com/u/abcDEF123"
@@ -16,7 +16,7 @@ WORDS = "wörds and more wörds "
 PNG = bytes(range(256)) * 40
 CHAIN = tuple(f"<{number}.{'f' * 24}@acme-mail.example>" for number in range(30))
 
-#: what each shape has beyond the plain one; `sender` and the keywords of render() stand beside the message's own fields
+#: what each shape has beyond the plain one; `sender` and what a Stamp has stand beside the message's own fields
 SHAPES = {
     "plain": {},
     "html_only": {"body_text": None, "body_html": "<p>Hello</p>"},
@@ -87,12 +87,11 @@ def envelope_of(name, attempt_id=7, *, headers_only=False):
     message = Message(**fields)
     sender = shape.get("sender", Sender("news@acme-mail.example", "Acme News"))
     options = {key: value for key, value in shape.items() if key not in _FIELDS and key != "sender"}
-    mime = render(
-        message, sender, attempt_id=attempt_id, date=1_800_000_000, headers_only=headers_only, **({"unsubscribe_url": LINK} | options)
-    )
+    stamp = Stamp(attempt_id, 1_800_000_000, **({"unsubscribe_url": LINK} | options))
+    mime = b"" if headers_only else render(message, sender, stamp)
     if redirect_to := shape.get("redirect_to"):
         fields |= {"recipient": redirect_to, "recipient_name": ""}
-    return Envelope(attempt_id, sender, Message(**fields), mime)
+    return Envelope(attempt_id, sender, Message(**fields), mime, head(message, sender, stamp))
 
 
 def facts(wire):

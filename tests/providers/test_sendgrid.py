@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from rotord.core.mime import Header, RenderError
 from rotord.core.model import Outcome
 from rotord.providers.sendgrid import SendgridApi
 from tests.providers import answers
@@ -63,10 +64,18 @@ def test_text_precedes_html_and_an_empty_part_is_no_part():
 
 def test_headers_that_it_refuses_are_not_given():
     envelope = envelope_of("plain")
-    mime = b"X-SG-ID: 1\r\nx-sg-eid: 2\r\nReceived-By: 3\r\nDKIM-Signature: v=1;\r\n\tb=x\r\n" + envelope.mime
+    more = envelope._replace(
+        head=[Header("X-SG-ID", "X-SG-ID: 1"), Header("x-sg-eid", "x-sg-eid: 2"), Header("X-A", "X-A: 3"), *envelope.head]
+    )
 
-    assert not {"X-SG-ID", "x-sg-eid", "DKIM-Signature"} & content(envelope._replace(mime=mime))["headers"].keys()
-    assert content(envelope._replace(mime=mime))["headers"]["Received-By"] == "3"
+    assert not {"X-SG-ID", "x-sg-eid"} & content(more)["headers"].keys()
+    assert content(more)["headers"]["X-A"] == "3"
+
+
+def test_a_header_that_would_be_two_is_refused():
+    envelope = envelope_of("plain")
+    with pytest.raises(RenderError):
+        API.request(envelope._replace(head=[Header("X-A", "X-A: 1\r\nBcc: x@y.example")]))
 
 
 @pytest.mark.parametrize(

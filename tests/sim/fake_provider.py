@@ -159,6 +159,9 @@ class SimSlot:
     def body_left(self) -> bool:
         return self._body_left
 
+    def prepare(self, envelope: Envelope) -> None:
+        """Nothing is to be done ahead."""
+
     def give_back(self) -> None:
         self._provider.freed()
 

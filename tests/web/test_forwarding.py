@@ -12,7 +12,7 @@ from rotord.core.forwarding import ORIGINAL_BYTES, forward
 from rotord.core.incoming import Automatic, recognise
 from rotord.core.model import Message, Sender
 from rotord.core.records import Term
-from rotord.core.rendering import attachments, headers, message_id, render
+from rotord.core.rendering import Stamp, attachments, headers, message_id, render
 from rotord.db import forwards, posts
 from rotord.db.event_store import PostgresEvents
 from rotord.db.posts import NewPost
@@ -92,7 +92,7 @@ async def test_it_is_rendered_and_is_no_reply_itself_when_it_comes_back(db):
         headers=headers(json.loads(row["headers"])),
         attachments=attachments(json.loads(row["attachments"])),
     )
-    wire = render(message, Sender("a@acme.example", ""), attempt_id=1, date=0)
+    wire = render(message, Sender("a@acme.example", ""), Stamp(1, 0))
 
     mail = received.read(wire)
     assert (mail.header("auto-submitted"), mail.header("x-loop")) == ("auto-forwarded", "rotord")
