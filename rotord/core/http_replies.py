@@ -115,8 +115,7 @@ def judge(answer: Answer, words: str, rows: tuple[Row, ...], now: float, *, code
 
 def accepted(answer: Answer, words: str, provider_message_id: str, now: float) -> Judgement:
     """Make the judgement of the documented success."""
-    text = clean(words) or "accepted"
-    reply = Reply(Outcome.ACCEPTED, None, str(answer.status), text, provider_message_id=clean(provider_message_id))
+    reply = Reply(Outcome.ACCEPTED, None, str(answer.status), clean(words) or "accepted", clean(provider_message_id))
     return Judgement(reply, Effect.NONE, _quota_back_in_s(answer.headers, now))
 
 
@@ -144,7 +143,7 @@ def retry_after_s(headers: Mapping[str, str], words: str, now: float) -> float |
 
 
 def _quota_back_in_s(headers: Mapping[str, str], now: float) -> float | None:
-    if headers.get("X-RateLimit-Remaining", "").strip() != "0":
+    if headers.get("X-RateLimit-Remaining", "") != "0":
         return None
     return _wait_s(headers.get("X-RateLimit-Reset", ""), _server_now(headers, now))
 

@@ -84,9 +84,14 @@ def message_id(outbox_id: int, domain: str) -> str:
 
     Never raises for a domain that rotord.domains may hold, host name or not: the dispatcher has no row to blame for it.
     """
-    name = (domain if _FLEET_DOMAIN.fullmatch(domain) else mime.ascii_domain(domain, "sender")).lower()
+    name = _name_of(domain)
     digest = hashlib.sha256(f"{outbox_id}@{name}".encode("ascii")).hexdigest()[:24]
     return f"<{outbox_id}.{digest}@{name}>"
+
+
+@lru_cache(maxsize=4096)
+def _name_of(domain: str) -> str:
+    return (domain if _FLEET_DOMAIN.fullmatch(domain) else mime.ascii_domain(domain, "sender")).lower()
 
 
 def outbox_id_of(message_id_: str) -> int | None:

@@ -229,6 +229,8 @@ def is_too_many_connections(reply: Reply) -> bool:
 
 def clean(text: str) -> str:
     """Make a server's words fit to be stored and shown: one line, nothing unprintable, bounded."""
+    if text.isalnum() and text.isascii() and len(text) <= TEXT_LIMIT:  # an id, as most answers are
+        return text
     return " ".join(_UNPRINTABLE.sub(" ", text[: TEXT_LIMIT * 4]).split())[:TEXT_LIMIT]
 
 
