@@ -104,6 +104,10 @@ class Backlog:
             state.asked_in = self._turn
             yield state
 
+    def has_unblocked(self, now: float) -> bool:
+        """Whether there is a lane worth asking the pool about."""
+        return any(state.blocked_until <= now and not state.dry for state in self.lanes.values())
+
     def claimed(self, state: LaneState, asked: int, found: Sequence[Candidate], taken: Sequence[Candidate]) -> None:
         """Move a lane's cursor behind what was taken; a lane that had less than was asked is dry once all of it is taken."""
         if taken:

@@ -86,10 +86,11 @@ class Dispatcher:
         self._looked: tuple[list[LaneRow], float, float] | None = None
         self._fleet_as_of = -inf
         self._turned_at = -inf
+        self._is_hungry = True
         self.backlog = Backlog(config.poll_s)
-        parts.flights.landed = self._wake.set
+        parts.flights.landed = self._came_free
         for provider in providers.values():
-            provider.on_ready(self._wake.set)
+            provider.on_ready(self._came_free)
 
     @property
     def fenced(self) -> bool:
@@ -118,12 +119,18 @@ class Dispatcher:
         """The recorder wrote these: their places are free, and what is to be tried again is in the queue."""
         for settlement in settlements:
             self._flights.free_place(settlement.bytes)
-        self._wake.set()
+        self._came_free()
+
+    def _came_free(self) -> None:
+        """A slot or a place came free. While all that waits waits for its time, as many come free as messages land: nobody wants them."""
+        if self._is_hungry:
+            self._wake.set()
 
     async def run(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
         """Take turns until `stop`, or until the lease turns out to be lost (`fenced`)."""
         while not stop.is_set() and not self.fenced:
             self._wake.clear()
+            self._is_hungry = True  # until the turn has found out
             try:
                 progressed = await self._turn(group)
             except Exception as error:
@@ -137,6 +144,7 @@ class Dispatcher:
             if progressed:
                 await self._gather(self._clock.now() - self._turned_at)
             else:
+                self._is_hungry = self._all_places_used() or self.backlog.has_unblocked(self._turned_at)
                 await wait(self._wake, self._idle_s())
         await self._departures.close()
 
@@ -159,8 +167,11 @@ class Dispatcher:
         places = 1.0 - self._flights.places_used / self._config.concurrency
         return min(places, ready / (ready + in_flight) if ready + in_flight else 1.0)
 
+    def _all_places_used(self) -> bool:
+        return self._flights.places_used >= self._config.concurrency
+
     def _idle_s(self) -> float:
-        if self._flights.places_used >= self._config.concurrency:
+        if self._all_places_used():
             return self._config.poll_s
         # Of the lanes that the turn found blocked one may have opened while the turn went on: that is a time before now.
         return max(TICK_S, min(self._config.poll_s, self.backlog.wake_at(self._turned_at) - self._clock.now()))
@@ -327,7 +338,7 @@ class Dispatcher:
             queues, lambda row: states[row.lane_key].lane.kind is not Kind.BULK, lambda row: carriers[row.lane_key]
         ):
             state = states[candidate.lane_key]
-            if self._flights.places_used >= self._config.concurrency:
+            if self._all_places_used():
                 break
             if candidate.lane_key in blocked or shares[state.lane.client] <= 0:
                 continue

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 STRANDED_S = 5.0
 LOCKED_S = 0.1
+# Every insertion is a reason to look for rows that are due a moment later, and hardly any has one: looks are so far apart.
+RIPEN_APART_S = 0.1
 TIDY_S = 60.0
 ROLL_UP_S = 10.0
 # What has not changed is published this often all the same: `updated_at` is how a reader tells a quiet leader from a dead one.
@@ -78,6 +80,8 @@ class Maintenance:
                 self._dispatcher.wake()
             poll_s = self._config.poll_s
             due_in = poll_s if ripened.next_due_at is None else ripened.next_due_at - self._parts.clock.now()
+            if not ripened.count:
+                await wait(stop, min(RIPEN_APART_S, max(0.0, due_in)))
             # What is due and yet did not ripen, somebody has locked: an app's transaction that calls it back, for as long as it is open.
             await wait(self.rows_wake, min(poll_s, max(0.0 if ripened.count else LOCKED_S, due_in)))
 

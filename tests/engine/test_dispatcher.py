@@ -124,3 +124,25 @@ async def test_a_lane_that_opens_while_a_turn_goes_on_is_not_slept_past(thinks_s
 
     assert opens_in_s == pytest.approx(0.1, abs=0.02)
     assert dispatcher._idle_s() == pytest.approx(max(TICK_S, opens_in_s - thinks_s))
+
+
+@pytest.mark.parametrize(("rows", "wakes"), [(4, False), (6, True)], ids=["nobody-waits", "one-waits-for-a-slot"])
+async def test_a_slot_that_comes_free_takes_a_turn_only_while_somebody_waits_for_one(rows, wakes):
+    clock = DatabaseClock(1e9, 0.0, lambda: 0.0)
+    tables = tables_with_a_row(clock)
+    for number in range(1, rows):
+        tables.insert(client="acme", recipient="r@example.org", subject=f"Another {number}")
+    store = SlowBegin(tables)
+    dispatcher, _ = built(tables, store, clock)
+    stop = asyncio.Event()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(dispatcher.run(group, stop))
+        await asyncio.sleep(0.05)
+        assert [len(ids) for ids in store.asked] == [min(rows, 5)]
+        assert not dispatcher._wake.is_set()
+        dispatcher._came_free()
+        assert dispatcher._wake.is_set() is wakes
+        stop.set()
+        dispatcher.nudge()
+        store.may_end.set()
