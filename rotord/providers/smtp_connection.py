@@ -93,6 +93,7 @@ class SmtpConnection:
     def __init__(self, client: SMTP, writer: asyncio.StreamWriter, now: float) -> None:
         self.client = client
         self.writer = writer
+        self._transport = writer.transport
         self.messages = 0
         #: when a message last went over it, and when it last gave a sign of life (monotonic)
         self.used_at = now
@@ -140,7 +141,7 @@ class SmtpConnection:
     @property
     def is_open(self) -> bool:
         """False as soon as either side has closed: no message is given to it then."""
-        return self.client.is_connected
+        return not self._transport.is_closing()  # asked of every idle session at every turn
 
     async def reset(self, now: float) -> bool:
         """Ask for a clean slate; True if the server lives and agrees."""
