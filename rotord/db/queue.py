@@ -18,29 +18,7 @@ if TYPE_CHECKING:
 
 _KINDS = frozenset(Kind)
 
-# A loose index scan: one descent for each lane that has a queued row, however many rows it has. While something holds back the database's
-# clean-up, a lane's start is where its dead rows lie, and this walks over them; so it says where the first live one is, for the claim.
-LANES = """
-WITH RECURSIVE lanes AS (
-  (SELECT lane, client, stream, kind, campaign, pin, pin_kind, rank, due_at, id
-     FROM rotord.queue
-    WHERE state = 'queued' AND lane >= $1
-    ORDER BY lane, rank, due_at, id
-    LIMIT 1)
-  UNION ALL
-  (SELECT n.lane, n.client, n.stream, n.kind, n.campaign, n.pin, n.pin_kind, n.rank, n.due_at, n.id
-     FROM lanes l
-    CROSS JOIN LATERAL (
-      SELECT lane, client, stream, kind, campaign, pin, pin_kind, rank, due_at, id
-        FROM rotord.queue
-       WHERE state = 'queued' AND lane > l.lane
-       ORDER BY lane, rank, due_at, id
-       LIMIT 1) n)
-)
-SELECT lane, client, stream, kind, campaign, pin, pin_kind, rank, extract(epoch FROM due_at)::float8, id
-  FROM lanes
- LIMIT $2
-"""
+LANES = "SELECT lane, client, stream, kind, campaign, pin, pin_kind, rank, due_at, id FROM rotord.queued_lanes($1, $2)"
 # 10 to 20 us a lane: a statement that is over in a third of a second, however many an app has made up.
 LANES_AT_ONCE = 20_000
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
@@ -65,15 +43,8 @@ def _kind(word: str) -> Kind:
 
 
 CANDIDATES = """
-SELECT q.id, w.lane, q.rank, extract(epoch FROM q.due_at)::float8, q.bytes, q.attempts,
-       extract(epoch FROM q.first_at)::float8, q.message_id, q.thread_key, q.avoid
-  FROM unnest($1::bigint[], $2::int[], $3::int[], $4::float8[], $5::bigint[]) AS w (lane, n, rank, due_at, id)
- CROSS JOIN LATERAL (
-   SELECT id, rank, due_at, bytes, attempts, first_at, message_id, thread_key, avoid
-     FROM rotord.queue
-    WHERE state = 'queued' AND lane = w.lane AND (rank, due_at, id) > (w.rank, to_timestamp(w.due_at), w.id)
-    ORDER BY rank, due_at, id
-    LIMIT w.n) q
+SELECT id, lane, rank, due_at, bytes, attempts, first_at, message_id, thread_key, avoid
+  FROM rotord.queued_rows($1::bigint[], $2::int[], $3::int[], $4::float8[], $5::bigint[])
 """
 
 

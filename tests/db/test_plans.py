@@ -340,6 +340,49 @@ async def test_a_claim_costs_the_same_pages_behind_10_000_rows_and_behind_200_00
     assert of_many.buffers() <= 1.5 * of_few.buffers()
 
 
+BURST = """
+INSERT INTO rotord.outbox (client, recipient, subject, body_text)
+SELECT 'client-' || i % 50, 'r' || i || '@example.org', 'Hello', 'Hi' FROM generate_series(1, $1::int) AS i
+"""
+
+
+async def burst(db, rows, *, leaves):
+    await db.execute(BURST, rows)
+    if leaves:
+        await db.execute("UPDATE rotord.queue SET state = 'sending', attempt = id WHERE state = 'queued'")
+
+
+# What the planner takes the whole queue for then: a scan from end to end; a bitmap and a sort for each lane.
+@pytest.mark.parametrize(("sending", "queued", "how"), [(0, 0, "VACUUM ANALYZE"), (5, 1, "ANALYZE")], ids=["empty", "nearly-empty"])
+async def test_a_queue_that_was_analysed_while_it_was_empty_is_walked_by_its_index_all_the_same(db, database_url, sending, queued, how):
+    await db.execute("INSERT INTO rotord.clients (slug) SELECT 'client-' || i FROM generate_series(0, 49) AS i")
+    for _ in range(3):
+        await burst(db, 1000, leaves=True)
+        await db.execute("DELETE FROM rotord.queue")
+    await burst(db, sending, leaves=True)
+    await burst(db, queued, leaves=False)
+    await db.execute("ALTER TABLE rotord.queue SET (autovacuum_enabled = off)")
+    await db.execute(f"{how} rotord.queue")
+    leader = await asyncpg.connect(database_url)
+    await leader.execute("SET plan_cache_mode = force_generic_plan")
+    watch = PlanWatch()
+    await watch.watch(leader)
+    await look(leader, watch)
+    await burst(db, 1000, leaves=False)
+    lanes, pages = await look(leader, watch)  # by the plans of the first
+    await leader.close()
+
+    assert lanes == 50
+    assert pages <= 1000
+
+
+async def look(leader, watch):
+    lanes = await watch.of(leader, queue.lanes(leader))
+    pages = watch.buffers()
+    await watch.of(leader, queue.candidates(leader, [LaneRequest(row.key, 20, Cursor()) for row in lanes]))
+    return len(lanes), pages + watch.buffers()
+
+
 # A row that changes its state touches the page it is on, the one it goes to, and three of each index that it is found or entered in.
 # And two for dead versions of it: what the tests before have begun was rolled back, and no vacuum comes here (965 to 1,200 for 100 begins).
 PAGES = {"candidates": 2, "candidates_after_a_cursor": 1, "payloads": 5, "begin": 14, "settle": 14}
