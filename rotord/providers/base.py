@@ -102,7 +102,8 @@ class Slot(Protocol):
     def prepare(self, envelope: Envelope) -> None:
         """Do ahead of `send` what needs no wire: right after the rendering it costs half. May run in a thread.
 
-        Raises RenderError for a message that this provider cannot be given: it has not begun yet.
+        Raises RenderError for a message that this provider cannot be given: it has not begun yet. Whom to tell that it leaves is not
+        known yet: that is for `send` to read.
         """
 
     async def send(self, envelope: Envelope) -> Reply:

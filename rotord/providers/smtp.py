@@ -290,7 +290,7 @@ class SmtpSlot:
         transaction = self._transaction = self._transaction or self._written(envelope)
         reply: Reply | None = None
         try:
-            reply = await transaction.run()
+            reply = await transaction.run(envelope.leaving)
         finally:
             if reply is None:
                 transaction.broken = True

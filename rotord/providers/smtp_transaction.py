@@ -18,7 +18,7 @@ from rotord.core.model import Blame, Outcome, Reply
 from rotord.core.replies import Phase, connection_lost, smtp_reply
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from aiosmtplib import SMTP
 
@@ -63,8 +63,11 @@ class SmtpTransaction:
         self._commands = self._worded()
         self._body = _stuffed(envelope.mime)
 
-    async def run(self) -> Reply:
-        """Go through it. Everything up to the final dot has `command_timeout_s`, the answer to it `final_dot_timeout_s`."""
+    async def run(self, leaving: Callable[[int], None]) -> Reply:
+        """Go through it. Everything up to the final dot has `command_timeout_s`, the answer to it `final_dot_timeout_s`.
+
+        `leaving`: see Envelope.
+        """
         commands = self._commands
         if isinstance(commands, Reply):
             return commands
@@ -75,7 +78,7 @@ class SmtpTransaction:
                     code, text = await self._client.execute_command(*command, timeout=None)
                     if code != _START_INPUT if phase is Phase.DATA else not 200 <= code < 300:  # noqa: PLR2004
                         return self._ended(smtp_reply(phase, code, text), code)
-                await self._write_body()
+                await self._write_body(leaving)
                 deadline.reschedule(asyncio.get_running_loop().time() + self._final_dot_timeout_s)
                 code, text = await self._answer()
         except SMTPResponseException as garbage:
@@ -94,7 +97,7 @@ class SmtpTransaction:
         self.clean = reply.outcome is Outcome.ACCEPTED or self.phase is Phase.MAIL
         return reply
 
-    async def _write_body(self) -> None:
+    async def _write_body(self, leaving: Callable[[int], None]) -> None:
         body = self._body
         last = (len(body) - 1) // _CHUNK * _CHUNK
         for start in range(0, last, _CHUNK):
@@ -103,7 +106,7 @@ class SmtpTransaction:
         if not self._client.is_connected:
             raise ConnectionResetError("connection lost")
         # No await between these: what is said here is what happens.
-        self._envelope.leaving(self._envelope.attempt_id)
+        leaving(self._envelope.attempt_id)
         self.phase, self.body_left = Phase.FINAL_DOT, True
         self._writer.write(body[last:] + _FINAL_DOT)
 

@@ -61,5 +61,12 @@ async def slot_of(provider, wanted=1):
 
 
 async def send(provider, an_envelope=None):
+    """As the engine does: what is prepared does not know yet whom to tell that it leaves."""
+    an_envelope = an_envelope or envelope()
     slot = await slot_of(provider)
-    return await slot.send(an_envelope or envelope())
+    slot.prepare(an_envelope._replace(leaving=_too_early))
+    return await slot.send(an_envelope)
+
+
+def _too_early(attempt_id):
+    raise AssertionError(f"what prepared {attempt_id} does not tell that it leaves")

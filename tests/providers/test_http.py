@@ -12,6 +12,7 @@ import structlog
 import uvloop
 from aiohttp.abc import AbstractStreamWriter
 
+from rotord.core.mime import RenderError
 from rotord.core.model import Blame, Outcome
 from rotord.providers.http import ApiConfig, HttpProvider
 from rotord.providers.http_request import Body, Request
@@ -316,7 +317,10 @@ async def test_redirects_are_not_followed_and_cookies_not_kept(tmp_path):
 async def test_a_message_that_no_request_can_carry_fails_alone(tmp_path):
     async with double("mailgun", tmp_path) as server, api("mailgun", server) as provider:
         bad = PLAIN._replace(message=PLAIN.message._replace(recipient="two@x.example,three@x.example"))
-        reply = await send(provider, bad)
+        slot = await slot_of(provider)
+        with pytest.raises(RenderError):
+            slot.prepare(bad)
+        reply = await slot.send(bad)
 
         assert (reply.outcome, reply.blame) == (Outcome.REJECTED, Blame.CONTENT)
         assert (provider.status().up, server.requests) == (True, 0)
