@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from rotord.engine.flights import Flight
-    from rotord.engine.launch import Launcher, Planned
+    from rotord.engine.launch import Launcher
+    from rotord.engine.preparation import Planned
 
 _log = structlog.get_logger(__name__)
 # While the database is away: a begin costs nothing to hold back, and the recorder has its own tries.

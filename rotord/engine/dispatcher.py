@@ -25,7 +25,8 @@ from rotord.db.connect import transient
 from rotord.engine.backlog import Backlog
 from rotord.engine.clock import AttemptIds
 from rotord.engine.departures import DATABASE_PAUSE_S, LARGE, Departures
-from rotord.engine.launch import Launcher, Planned
+from rotord.engine.launch import Launcher
+from rotord.engine.preparation import Planned
 from rotord.engine.waiting import wait
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -20,14 +20,14 @@ from rotord.engine.flights import Flight
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rotord.core.pool import Assignment, SenderPool
-    from rotord.core.records import Candidate, Payload, Term
+    from rotord.core.pool import SenderPool
+    from rotord.core.records import Payload, Term
     from rotord.engine.clock import DatabaseClock
     from rotord.engine.flights import Flights
     from rotord.engine.limbo import Limbo
-    from rotord.engine.preparation import Preparation
+    from rotord.engine.preparation import Planned, Preparation
     from rotord.engine.store import Store
-    from rotord.providers.base import Provider, Slot
+    from rotord.providers.base import Provider
 
 _log = structlog.get_logger(__name__)
 # A send starts at most this long after its begin was asked for (the answer may take COMMAND_TIMEOUT_S), so that it is over by the
@@ -49,16 +49,6 @@ class TermParts:
     flights: Flights
     clock: DatabaseClock
     limbo: Limbo
-
-
-class Planned(NamedTuple):
-    """A candidate with its reservation: every limit counts it, its slot is taken."""
-
-    candidate: Candidate
-    assignment: Assignment
-    slot: Slot
-    attempt_id: int
-    message_id: str
 
 
 class Launcher:

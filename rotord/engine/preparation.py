@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from rotord.core.mime import RenderError
 from rotord.core.model import Kind, Message, Sender
@@ -16,12 +16,22 @@ if TYPE_CHECKING:
 
     from rotord.core.dkim import Signer
     from rotord.core.pool import Assignment
-    from rotord.core.records import Payload
-    from rotord.engine.launch import Planned
+    from rotord.core.records import Candidate, Payload
+    from rotord.providers.base import Slot
 
 # Above this size rendering would hold up the loop for more than about 5 ms, so a thread does it.
 IN_THREAD_FROM = 256 * 1024
 KINDS = {kind.value: kind for kind in Kind}
+
+
+class Planned(NamedTuple):
+    """A candidate with its reservation: every limit counts it, its slot is taken."""
+
+    candidate: Candidate
+    assignment: Assignment
+    slot: Slot
+    attempt_id: int
+    message_id: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from rotord.core.records import Candidate
 from rotord.core.unsubscribe import rehearsal_key, verify
 from rotord.daemon import build_preparation
 from rotord.db import queue, senders
-from rotord.engine.launch import Planned
 from rotord.engine.maintenance import apply_fleet
+from rotord.engine.preparation import Planned
 from rotord.settings import load
 
 KEY = b"k" * 32
