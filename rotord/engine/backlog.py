@@ -99,14 +99,16 @@ class Backlog:
     def unblocked(self, now: float) -> Iterator[LaneState]:
         """The lanes worth asking the pool about: what is transactional first, then who was not asked for longest."""
         self._turn += 1
-        found = [state for state in self.lanes.values() if state.blocked_until <= now and not state.dry]
-        for state in sorted(found, key=_standing):
+        for state in sorted(self._unblocked(now), key=_standing):
             state.asked_in = self._turn
             yield state
 
     def has_unblocked(self, now: float) -> bool:
         """Whether there is a lane worth asking the pool about."""
-        return any(state.blocked_until <= now and not state.dry for state in self.lanes.values())
+        return any(True for _ in self._unblocked(now))
+
+    def _unblocked(self, now: float) -> Iterator[LaneState]:
+        return (state for state in self.lanes.values() if state.blocked_until <= now and not state.dry)
 
     def claimed(self, state: LaneState, asked: int, found: Sequence[Candidate], taken: Sequence[Candidate]) -> None:
         """Move a lane's cursor behind what was taken; a lane that had less than was asked is dry once all of it is taken."""

@@ -21,9 +21,8 @@ from rotord.engine.waiting import wait
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from rotord.engine.flights import Flight
     from rotord.engine.launch import Launcher
-    from rotord.engine.preparation import Planned
+    from rotord.engine.planned import Planned
 
 _log = structlog.get_logger(__name__)
 # While the database is away: a begin costs nothing to hold back, and the recorder has its own tries.
@@ -60,13 +59,13 @@ class Departures:
             group.create_task(self._carry(group, large), name="large-messages")
         small = [plan for plan in planned if plan.candidate.bytes < LARGE]
         try:
-            flights = await self._launcher.prepare(small)
+            prepared = await self._launcher.prepare(small)
             if len(self._begins) >= BEGINS:
-                await self._room_for(flights)
+                await self._room_for(prepared)
         except BaseException:
             self.under_way.difference_update(plan.candidate.id for plan in small)
             raise
-        task = group.create_task(self._begin(group, small, flights), name="begin")
+        task = group.create_task(self._begin(group, small, prepared), name="begin")
         self._begins.add(task)
         task.add_done_callback(self._begins.discard)
 
@@ -76,27 +75,27 @@ class Departures:
             await asyncio.wait(self._begins)
         self._over = True
 
-    async def _room_for(self, prepared: Sequence[tuple[Planned, Flight]]) -> None:
+    async def _room_for(self, prepared: Sequence[Planned]) -> None:
         """Wait until one more begin may be on its way. What was prepared is dropped if this is cancelled."""
         try:
             await asyncio.wait(self._begins, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
-            for plan, _ in prepared:
+            for plan in prepared:
                 self._launcher.drop(plan)
             raise
 
-    async def _begin(self, group: asyncio.TaskGroup, planned: Sequence[Planned], flights: Sequence[tuple[Planned, Flight]]) -> None:
+    async def _begin(self, group: asyncio.TaskGroup, planned: Sequence[Planned], prepared: Sequence[Planned]) -> None:
         async with self._beside(planned):
-            await self._launcher.begin(group, flights)
+            await self._launcher.begin(group, prepared)
 
     async def _carry(self, group: asyncio.TaskGroup, large: Sequence[Planned]) -> None:
         async with self._beside(large):
-            flights = await self._launcher.prepare(large)
+            prepared = await self._launcher.prepare(large)
             if self._over:
-                for plan, _ in flights:
+                for plan in prepared:
                     self._launcher.drop(plan)
             else:
-                await self._launcher.begin(group, flights)
+                await self._launcher.begin(group, prepared)
         self._carries = False
         self._wake()
 

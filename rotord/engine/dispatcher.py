@@ -26,7 +26,7 @@ from rotord.engine.backlog import Backlog
 from rotord.engine.clock import AttemptIds
 from rotord.engine.departures import DATABASE_PAUSE_S, LARGE, Departures
 from rotord.engine.launch import Launcher
-from rotord.engine.preparation import Planned
+from rotord.engine.planned import Planned
 from rotord.engine.waiting import wait
 
 if TYPE_CHECKING:

@@ -7,21 +7,21 @@ before it is `not_sent`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
 import structlog
 
 from rotord.core.model import Outcome, Reply
 from rotord.core.records import Settlement
 from rotord.core.settling import RetryPolicy, Way, next_step
-from rotord.providers.base import Envelope
 
 if TYPE_CHECKING:
     import asyncio
 
-    from rotord.core.pool import Assignment, SenderPool
-    from rotord.core.records import Candidate
+    from rotord.core.pool import SenderPool
     from rotord.engine.clock import DatabaseClock
+    from rotord.engine.planned import Planned
     from rotord.engine.recorder import Recorder
     from rotord.journal import Journal
     from rotord.providers.base import Slot
@@ -41,14 +41,8 @@ def unobserved(_client: str, _provider: str, _outcome: Outcome) -> None:
     """Count nothing."""
 
 
-class Flight(NamedTuple):
-    """A message with everything it needs to leave."""
-
-    candidate: Candidate
-    assignment: Assignment
-    attempt_id: int
-    slot: Slot
-    envelope: Envelope
+def _unnoted() -> None:
+    """Keep no journal."""
 
 
 class Flights:
@@ -92,7 +86,7 @@ class Flights:
         self.places_used -= 1
         self.bytes_used -= size
 
-    def launch(self, group: asyncio.TaskGroup, flight: Flight, start_by: float) -> None:
+    def launch(self, group: asyncio.TaskGroup, flight: Planned, start_by: float) -> None:
         """Send a message that has begun, if its task gets to run by `start_by`."""
         task = group.create_task(self._fly(flight, start_by), name=f"delivery-{flight.candidate.id}")
         self._tasks[flight.attempt_id] = (task, flight.slot)
@@ -104,7 +98,7 @@ class Flights:
             if attempt_id in self._sending and not slot.body_left:
                 task.cancel()
 
-    async def _fly(self, flight: Flight, start_by: float) -> None:
+    async def _fly(self, flight: Planned, start_by: float) -> None:
         reply = _CUT_BEFORE
         try:
             if self._grounded or not self._trusted():
@@ -115,20 +109,14 @@ class Flights:
                 reply = _TOO_LATE
             else:
                 self._sending.add(flight.attempt_id)
-                reply = await flight.slot.send(self._noted(flight.envelope))
+                reply = await flight.slot.send(_unnoted if self._journal is None else partial(self._journal.leaving, flight.attempt_id))
         except BaseException:  # a bug too: what may have left is uncertain
             reply = _CUT_AFTER if flight.slot.body_left else _CUT_BEFORE
             raise
         finally:
             self._land(flight, reply)
 
-    def _noted(self, envelope: Envelope) -> Envelope:
-        if self._journal is None:
-            return envelope
-        attempt_id, sender, message, mime, head, _ = envelope  # a third of what _replace costs
-        return Envelope(attempt_id, sender, message, mime, head, self._journal.leaving)
-
-    def _land(self, flight: Flight, reply: Reply) -> None:
+    def _land(self, flight: Planned, reply: Reply) -> None:
         now, provider = self._clock.latest(), flight.assignment.provider
         self._pool.settle(flight.assignment, reply.outcome, now, reply.blame)
         candidate = flight.candidate

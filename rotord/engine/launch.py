@@ -15,7 +15,6 @@ import structlog
 from rotord.core.mime import RenderError
 from rotord.core.records import Begin, Verdict
 from rotord.db.queue import FencedError
-from rotord.engine.flights import Flight
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +24,8 @@ if TYPE_CHECKING:
     from rotord.engine.clock import DatabaseClock
     from rotord.engine.flights import Flights
     from rotord.engine.limbo import Limbo
-    from rotord.engine.preparation import Planned, Preparation
+    from rotord.engine.planned import Planned
+    from rotord.engine.preparation import Preparation
     from rotord.engine.store import Store
     from rotord.providers.base import Provider
 
@@ -70,63 +70,63 @@ class Launcher:
         self._pool.cancel(planned.assignment)
         self._flights.free_place(planned.candidate.bytes)
 
-    async def prepare(self, planned: Sequence[Planned]) -> list[tuple[Planned, Flight]]:
-        """Read the bodies and render them; a row that cannot be rendered fails alone."""
-        ready: list[tuple[Planned, Flight]] = []
+    async def prepare(self, planned: Sequence[Planned]) -> list[Planned]:
+        """Read the bodies and render them; a row that cannot be rendered fails alone. What is returned is ready to begin."""
+        ready: list[Planned] = []
         waiting = list(planned)
         try:
             while waiting:
                 chunk = _chunk(waiting)
                 payloads = {payload.id: payload for payload in await self._store.payloads([plan.candidate.id for plan in chunk])}
                 for number, plan in enumerate(chunk, start=1):
-                    flight = await self._flight(plan, payloads.pop(plan.candidate.id, None))
+                    is_ready = await self._prepare(plan, payloads.pop(plan.candidate.id, None))
                     waiting.remove(plan)
-                    if flight is not None:
-                        ready.append((plan, flight))
+                    if is_ready:
+                        ready.append(plan)
                     if number % RENDERED_AT_ONCE == 0:
                         await asyncio.sleep(0)
         except BaseException:
-            for plan in [*waiting, *(plan for plan, _ in ready)]:
+            for plan in [*waiting, *ready]:
                 self.drop(plan)
             raise
         return ready
 
-    async def _flight(self, plan: Planned, payload: Payload | None) -> Flight | None:
+    async def _prepare(self, plan: Planned, payload: Payload | None) -> bool:
         if payload is None:
             self.drop(plan)
-            return None
+            return False
         try:
             provider = self._providers[plan.assignment.provider.limits.name]
-            envelope = await self._preparation.envelope(plan, payload, writes_mail=provider.writes_mail)
+            await self._preparation.prepare(plan, payload, writes_mail=provider.writes_mail)
         except RenderError as error:
             _log.warning("message_not_renderable", message_id=plan.candidate.id, reason=str(error))
             await self._store.fail_row(plan.candidate.id, str(error))
             self.drop(plan)
-            return None
-        return Flight(plan.candidate, plan.assignment, plan.attempt_id, plan.slot, envelope)
+            return False
+        return True
 
-    async def begin(self, group: asyncio.TaskGroup, flights: Sequence[tuple[Planned, Flight]]) -> None:
+    async def begin(self, group: asyncio.TaskGroup, prepared: Sequence[Planned]) -> None:
         """Begin what was prepared and let it take off. Raises FencedError when the lease is lost: then nothing has begun."""
-        if not flights:
+        if not prepared:
             return
-        begins = [self._begin_row(plan) for plan, _ in flights]
+        begins = [self._begin_row(plan) for plan in prepared]
         start_by = self._clock.now() + START_WITHIN_S
         try:
             verdicts = await self._store.begin(self._term, begins)
         except FencedError:
-            for plan, _ in flights:
+            for plan in prepared:
                 self.drop(plan)
             raise
         except BaseException:
             # It may have been committed. The slots are free again, the limits stay reserved until the ledger says which are there.
-            for plan, _ in flights:
+            for plan in prepared:
                 plan.slot.give_back()
                 self._limbo.add(plan.attempt_id, plan.candidate, plan.assignment, self._clock.now())
             raise
-        for plan, flight in flights:
+        for plan in prepared:
             verdict = verdicts.get(plan.candidate.id)
             if verdict is Verdict.SENDING:
-                self._flights.launch(group, flight, start_by)
+                self._flights.launch(group, plan, start_by)
             else:
                 if verdict is not None:
                     _log.info("message_not_begun", message_id=plan.candidate.id, verdict=verdict.value)

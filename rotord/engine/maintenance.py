@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 STRANDED_S = 5.0
-LOCKED_S = 0.1
-# Every insertion is a reason to look for rows that are due a moment later, and hardly any has one: looks are so far apart.
+# Every insertion is a reason to look for rows that are due a moment later, and hardly any has one. What is due and yet did not ripen,
+# somebody has locked: an app's transaction that calls it back, for as long as it is open. Looks that find nothing are so far apart.
 RIPEN_APART_S = 0.1
 TIDY_S = 60.0
 ROLL_UP_S = 10.0
@@ -78,12 +78,11 @@ class Maintenance:
             ripened = await until_done(lambda at=now: self._store.ripen(at), "ripen")  # type: ignore[misc]
             if ripened.count:
                 self._dispatcher.wake()
+            else:
+                await wait(stop, RIPEN_APART_S)
             poll_s = self._config.poll_s
             due_in = poll_s if ripened.next_due_at is None else ripened.next_due_at - self._parts.clock.now()
-            if not ripened.count:
-                await wait(stop, min(RIPEN_APART_S, max(0.0, due_in)))
-            # What is due and yet did not ripen, somebody has locked: an app's transaction that calls it back, for as long as it is open.
-            await wait(self.rows_wake, min(poll_s, max(0.0 if ripened.count else LOCKED_S, due_in)))
+            await wait(self.rows_wake, min(poll_s, max(0.0, due_in)))
 
     async def _fleet(self, stop: asyncio.Event) -> None:
         while not stop.is_set():

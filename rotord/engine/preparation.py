@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from rotord.core.mime import RenderError
 from rotord.core.model import Kind, Message, Sender
@@ -16,22 +16,12 @@ if TYPE_CHECKING:
 
     from rotord.core.dkim import Signer
     from rotord.core.pool import Assignment
-    from rotord.core.records import Candidate, Payload
-    from rotord.providers.base import Slot
+    from rotord.core.records import Payload
+    from rotord.engine.planned import Planned
 
 # Above this size rendering would hold up the loop for more than about 5 ms, so a thread does it.
 IN_THREAD_FROM = 256 * 1024
 KINDS = {kind.value: kind for kind in Kind}
-
-
-class Planned(NamedTuple):
-    """A candidate with its reservation: every limit counts it, its slot is taken."""
-
-    candidate: Candidate
-    assignment: Assignment
-    slot: Slot
-    attempt_id: int
-    message_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +36,18 @@ class Preparation:
     redirect_to: str = ""
     unsubscribe_mailto: Callable[[int], str] = lambda _: ""
 
-    async def envelope(self, plan: Planned, payload: Payload, *, writes_mail: bool = False) -> Envelope:
-        """Render and sign, and let the slot prepare. Raises RenderError, with a sentence for the row's last_error.
+    async def prepare(self, plan: Planned, payload: Payload, *, writes_mail: bool = False) -> None:
+        """Render and sign, and let the slot write it. Raises RenderError, with a sentence for the row's last_error.
 
         `writes_mail`: see the provider's.
         """
         signer = None if writes_mail else self.signers.get(plan.assignment.domain.value.name)
         if plan.candidate.bytes < IN_THREAD_FROM and signer is None:
-            return self._envelope(plan, payload, signer, writes_mail=writes_mail)
-        return await asyncio.to_thread(self._envelope, plan, payload, signer, writes_mail=writes_mail)
+            self._prepare(plan, payload, signer, writes_mail=writes_mail)
+        else:
+            await asyncio.to_thread(self._prepare, plan, payload, signer, writes_mail=writes_mail)
 
-    def _envelope(self, plan: Planned, payload: Payload, signer: Signer | None, *, writes_mail: bool) -> Envelope:
+    def _prepare(self, plan: Planned, payload: Payload, signer: Signer | None, *, writes_mail: bool) -> None:
         _, assignment, slot, attempt_id, message_id = plan
         message = _message(payload, message_id)
         sender = Sender(assignment.email, assignment.address.value.display_name)
@@ -75,9 +66,7 @@ class Preparation:
             mime = signer.sign(mime, assignment.began_at)
         if self.redirect_to:
             message = message._replace(recipient=self.redirect_to, recipient_name="")
-        envelope = Envelope(attempt_id, sender, message, mime, top)
-        slot.prepare(envelope)
-        return envelope
+        slot.prepare(Envelope(attempt_id, sender, message, mime, top))
 
     def _unsubscribe_links(self, message: Message, assignment: Assignment) -> tuple[str, str]:
         if message.kind is not Kind.BULK:

@@ -18,17 +18,10 @@ if TYPE_CHECKING:
     from rotord.core.model import Message, Reply, Sender
 
 
-def _unnoted(_attempt_id: int) -> None:
-    """Keep no journal."""
-
-
 class Envelope(NamedTuple):
     """One message on its way: what the attempt needs, rendered. `mime` is complete, CRLF line ends, signed if it is signed.
 
     A provider that `writes_mail` itself has no `mime`, but its `head`, unsigned: a signature would not hold over what it writes.
-
-    A provider calls `leaving` with the attempt's id right before it hands over the last byte, with no await between the two: should the
-    process be killed, what it was not called for counts as never sent. An OSError of it means: do not send.
     """
 
     attempt_id: int
@@ -36,7 +29,6 @@ class Envelope(NamedTuple):
     message: Message
     mime: bytes = b""
     head: Sequence[Header] = ()
-    leaving: Callable[[int], None] = _unnoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +89,19 @@ class LookUp(Protocol):
 
 
 class Slot(Protocol):
-    """A taken slot: either `send` exactly once or `give_back` exactly once."""
+    """A taken slot: `prepare` once, then `send` exactly once; or, at any time before `send`, `give_back` exactly once."""
 
     def prepare(self, envelope: Envelope) -> None:
-        """Do ahead of `send` what needs no wire: right after the rendering it costs half. May run in a thread.
+        """Write what will leave: right after the rendering it costs half of what it costs in the delivery. May run in a thread.
 
-        Raises RenderError for a message that this provider cannot be given: it has not begun yet. Whom to tell that it leaves is not
-        known yet: that is for `send` to read.
+        Raises RenderError for a message that this provider cannot be given: it has not begun yet.
         """
 
-    async def send(self, envelope: Envelope) -> Reply:
-        """Send one message and say what became of it. Never raises but for cancellation; after it the slot is free again.
+    async def send(self, leaving: Callable[[], None]) -> Reply:
+        """Send what was prepared and say what became of it. Never raises but for cancellation; after it the slot is free again.
+
+        It calls `leaving` right before it hands over the last byte, with no await between the two: should the process be killed, what it
+        was not called for counts as never sent. An OSError of it means: do not send.
 
         Cancelled before the body has left: the caller records not_sent; `body_left` tells.
         """

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 import aiohttp
@@ -21,7 +20,6 @@ import structlog
 from yarl import URL
 
 from rotord.core.http_replies import Effect, Judgement, unanswered
-from rotord.core.mime import RenderError
 from rotord.core.model import Blame, Outcome, Reply
 from rotord.core.replies import clean
 from rotord.providers.answers import masked
@@ -276,14 +274,13 @@ class HttpSlot:
         """Write the request."""
         self._request = self._provider.request(envelope)
 
-    async def send(self, envelope: Envelope) -> Reply:
-        """Send one message. Cancelled, it cuts the connection: half a body is no request."""
+    async def send(self, leaving: Callable[[], None]) -> Reply:
+        """Make the request. Cancelled, it cuts the connection: half a body is no request."""
+        if self._request is None:
+            raise RuntimeError("nothing was prepared")
         judgement: Judgement | None = None
         try:
-            request = self._request or self._provider.request(envelope)
-            judgement = await self._provider.exchange(self, request, partial(envelope.leaving, envelope.attempt_id))
-        except RenderError as error:
-            judgement = Judgement(Reply(Outcome.REJECTED, Blame.CONTENT, "", clean(str(error))))
+            judgement = await self._provider.exchange(self, self._request, leaving)
         finally:
             self._provider.freed(judgement)
         return judgement.reply

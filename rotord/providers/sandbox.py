@@ -124,6 +124,7 @@ class SandboxSlot:
 
     def __init__(self, provider: SandboxProvider) -> None:
         self._provider = provider
+        self._envelope: Envelope | None = None
         self._body_left = False
 
     @property
@@ -132,14 +133,18 @@ class SandboxSlot:
         return self._body_left
 
     def prepare(self, envelope: Envelope) -> None:
-        """Nothing is to be done ahead."""
+        """Keep it: all is written at once."""
+        self._envelope = envelope
 
-    async def send(self, envelope: Envelope) -> Reply:
+    async def send(self, leaving: Callable[[], None]) -> Reply:
         """Write the message if its outcome lets it, and answer after its latency."""
+        envelope = self._envelope
+        if envelope is None:
+            raise RuntimeError("nothing was prepared")
         outcome, latency_s = fate(self._provider.config, envelope.attempt_id)
         try:
             if outcome in {Outcome.ACCEPTED, Outcome.UNCERTAIN}:
-                envelope.leaving(envelope.attempt_id)
+                leaving()
                 self._body_left = True
                 await self._provider.keep(envelope)
             if latency_s:

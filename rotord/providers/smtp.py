@@ -282,24 +282,8 @@ class SmtpSlot:
 
     def prepare(self, envelope: Envelope) -> None:
         """Write its commands and stuff its dots."""
-        self._transaction = self._written(envelope)
-
-    async def send(self, envelope: Envelope) -> Reply:
-        """Send one message. Cancelled, it cuts the connection: half a message with no dot is no message."""
-        connection = self._connection
-        transaction = self._transaction = self._transaction or self._written(envelope)
-        reply: Reply | None = None
-        try:
-            reply = await transaction.run(envelope.leaving)
-        finally:
-            if reply is None:
-                transaction.broken = True
-            self._freed(connection, transaction, reply)
-        return reply
-
-    def _written(self, envelope: Envelope) -> SmtpTransaction:
         connection, config = self._connection, self._config
-        return SmtpTransaction(
+        self._transaction = SmtpTransaction(
             connection.client,
             connection.writer,
             envelope,
@@ -308,6 +292,20 @@ class SmtpSlot:
             return_path=_return_path(config, envelope),
             is_rehearsal=config.is_rehearsal,
         )
+
+    async def send(self, leaving: Callable[[], None]) -> Reply:
+        """Send the message. Cancelled, it cuts the connection: half a message with no dot is no message."""
+        transaction = self._transaction
+        if transaction is None:
+            raise RuntimeError("nothing was prepared")
+        reply: Reply | None = None
+        try:
+            reply = await transaction.run(leaving)
+        finally:
+            if reply is None:
+                transaction.broken = True
+            self._freed(self._connection, transaction, reply)
+        return reply
 
     def give_back(self) -> None:
         """Return the session unused."""

@@ -63,10 +63,10 @@ class SmtpTransaction:
         self._commands = self._worded()
         self._body = _stuffed(envelope.mime)
 
-    async def run(self, leaving: Callable[[int], None]) -> Reply:
+    async def run(self, leaving: Callable[[], None]) -> Reply:
         """Go through it. Everything up to the final dot has `command_timeout_s`, the answer to it `final_dot_timeout_s`.
 
-        `leaving`: see Envelope.
+        `leaving`: see Slot.
         """
         commands = self._commands
         if isinstance(commands, Reply):
@@ -97,7 +97,7 @@ class SmtpTransaction:
         self.clean = reply.outcome is Outcome.ACCEPTED or self.phase is Phase.MAIL
         return reply
 
-    async def _write_body(self, leaving: Callable[[int], None]) -> None:
+    async def _write_body(self, leaving: Callable[[], None]) -> None:
         body = self._body
         last = (len(body) - 1) // _CHUNK * _CHUNK
         for start in range(0, last, _CHUNK):
@@ -106,7 +106,7 @@ class SmtpTransaction:
         if not self._client.is_connected:
             raise ConnectionResetError("connection lost")
         # No await between these: what is said here is what happens.
-        leaving(self._envelope.attempt_id)
+        leaving()
         self.phase, self.body_left = Phase.FINAL_DOT, True
         self._writer.write(body[last:] + _FINAL_DOT)
 

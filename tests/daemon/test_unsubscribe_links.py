@@ -11,7 +11,7 @@ from rotord.core.unsubscribe import rehearsal_key, verify
 from rotord.daemon import build_preparation
 from rotord.db import queue, senders
 from rotord.engine.maintenance import apply_fleet
-from rotord.engine.preparation import Planned
+from rotord.engine.planned import Planned
 from rotord.settings import load
 
 KEY = b"k" * 32
@@ -56,9 +56,8 @@ async def test_a_clients_own_host_stands_in_its_links_and_in_no_other_clients(db
         chosen = pool.choose(Lane(client, stream, Kind.BULK), 1_795_000_000.0)
         candidate = Candidate(message, 1, 0, 0.0, 100, 0, None, None, None)
         plan = Planned(candidate, chosen, slot := NoSlot(), 1, f"<{message}.x@{client}.example>")
-        envelope = await preparation.envelope(plan, payload)
-        assert slot.prepared is envelope
-        links[client] = read(envelope.mime).header("list-unsubscribe").partition(">")[0].lstrip("<")
+        await preparation.prepare(plan, payload)
+        links[client] = read(slot.prepared.mime).header("list-unsubscribe").partition(">")[0].lstrip("<")
         assert not links[client] or verify(KEY, links[client][-32:]) == message
 
     assert links["acme"].startswith("https://mail.acme.example/u/")

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 
+from rotord.core.mime import RenderError
 from rotord.core.model import Address, Client, Domain, ProviderLimits
 from rotord.core.pool import SenderPool
 from rotord.core.settling import RetryPolicy
@@ -14,7 +15,7 @@ from rotord.engine.flights import Flights
 from rotord.engine.launch import TermParts
 from rotord.engine.limbo import Limbo
 from rotord.engine.recorder import Recorder
-from tests.sim.fake_provider import Receiver, SimProvider
+from tests.sim.fake_provider import Receiver, SimProvider, SimSlot
 from tests.sim.memory_store import Direct, MemoryStore
 from tests.sim.memory_tables import Tables
 from tests.sim.node import PREPARATION
@@ -49,13 +50,28 @@ class SlowBegin(MemoryStore):
         return await super().begin(term, begins)
 
 
-def built(tables, store, clock, limits=()):
+class PickySlot(SimSlot):
+    def prepare(self, envelope):
+        if envelope.message.subject == "Hello":
+            raise RenderError("This API takes no greeting.")
+        super().prepare(envelope)
+
+
+class Picky(SimProvider):
+    """A provider that cannot be given every message."""
+
+    def take(self):
+        self._in_flight += 1
+        return PickySlot(self)
+
+
+def built(tables, store, clock, limits=(), provider_class=SimProvider):
     """A dispatcher with one address, and its pool."""
     pool = SenderPool([ProviderLimits("relay", **dict(limits))])
     for put, values in zip((pool.put_client, pool.put_domain, pool.put_address), FLEET, strict=True):
         put(values[0])
     flights = Flights(pool, Recorder(store), clock, RetryPolicy(), lambda: True)
-    provider = SimProvider(Receiver("relay", 1, clock.now), 5, lambda _moment: None)
+    provider = provider_class(Receiver("relay", 1, clock.now), 5, lambda _moment: None)
     parts = TermParts(store, tables.win(UUID(int=1), 1e3), pool, flights, clock, Limbo(store, pool, flights, clock))
     return Dispatcher(parts, {"relay": provider}, PREPARATION, EngineConfig()), pool
 
@@ -145,4 +161,21 @@ async def test_a_slot_that_comes_free_takes_a_turn_only_while_somebody_waits_for
         assert dispatcher._wake.is_set() is wakes
         stop.set()
         dispatcher.nudge()
+        store.may_end.set()
+
+
+async def test_a_row_that_its_provider_cannot_be_given_fails_alone_before_an_attempt():
+    clock = DatabaseClock(1e9, 0.0, lambda: 0.0)
+    tables = tables_with_a_row(clock)
+    tables.insert(client="acme", recipient="r@example.org", subject="Another")
+    store = SlowBegin(tables)
+    dispatcher, pool = built(tables, store, clock, provider_class=Picky)
+
+    async with asyncio.TaskGroup() as group:
+        assert await dispatcher._turn(group)
+        await asyncio.sleep(0)
+        [other] = tables.queue
+        assert store.asked == [[other]]
+        assert pool.addresses["a@acme.example"].cap.held == 1
+        assert dispatcher._providers["relay"].ready() == 4
         store.may_end.set()

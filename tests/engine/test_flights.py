@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
-from rotord.core.model import Address, Client, Domain, Kind, Message, Outcome, ProviderLimits, Reply, Sender
+from rotord.core.model import Address, Client, Domain, Kind, Outcome, ProviderLimits, Reply
 from rotord.core.pool import Lane, SenderPool
 from rotord.core.records import Candidate
 from rotord.core.settling import RetryPolicy
 from rotord.engine.clock import DatabaseClock
-from rotord.engine.flights import Flight, Flights
-from rotord.providers.base import Envelope
+from rotord.engine.flights import Flights
+from rotord.engine.planned import Planned
 
 
 class Ledger:
@@ -33,7 +33,8 @@ class Slot:
         self.answer = asyncio.Event()
         self.is_free = False
 
-    async def send(self, _envelope):
+    async def send(self, leaving):
+        leaving()
         self.body_left = self._leaves
         self.sending.set()
         try:
@@ -51,10 +52,28 @@ def ledger():
     return Ledger()
 
 
+class Notes:
+    """A journal in memory."""
+
+    def __init__(self):
+        self.left = []
+
+    def leaving(self, attempt_id):
+        self.left.append(attempt_id)
+
+    def answered(self, settlement):
+        self.left.append((settlement.attempt_id, settlement.reply.outcome))
+
+
 @pytest.fixture
-async def flights(ledger):
+def journal():
+    return Notes()
+
+
+@pytest.fixture
+async def flights(ledger, journal):
     loop = asyncio.get_running_loop()
-    return Flights(pool(), ledger, DatabaseClock(1e9, loop.time(), loop.time), RetryPolicy(), lambda: True)
+    return Flights(pool(), ledger, DatabaseClock(1e9, loop.time(), loop.time), RetryPolicy(), lambda: True, journal)
 
 
 def pool():
@@ -68,9 +87,8 @@ def pool():
 
 def flight(flights, slot):
     assignment = flights._pool.choose(Lane("acme", "main", Kind.BULK), 1e9)
-    message = Message(1, "acme", "r@example.org", "Hello", "<1@acme.example>")
     candidate = Candidate(1, 0, 0, 0.0, 100, 0, None, None, None)
-    return Flight(candidate, assignment, 7, slot, Envelope(7, Sender("a@acme.example"), message, b""))
+    return Planned(candidate, assignment, slot, 7, "<1@acme.example>")
 
 
 async def test_a_task_that_never_ran_gives_its_slot_back_and_lands(flights, ledger):
@@ -111,3 +129,14 @@ async def test_what_is_cut_on_the_wire_counts_until_its_deadline(flights, ledger
         await drain()
 
     assert [(cut.reply.outcome, cut.finished_at) for cut in ledger.settlements] == [(Outcome.UNCERTAIN, None)]
+
+
+async def test_the_journal_is_told_that_it_leaves_and_what_was_answered(flights, journal):
+    slot = Slot(body_left=True)
+    async with asyncio.TaskGroup() as group:
+        flights.launch(group, flight(flights, slot), 2e9)
+        await slot.sending.wait()
+        assert journal.left == [7]
+        slot.answer.set()
+
+    assert journal.left == [7, (7, Outcome.ACCEPTED)]

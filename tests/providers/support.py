@@ -60,13 +60,10 @@ async def slot_of(provider, wanted=1):
     return provider.take()
 
 
-async def send(provider, an_envelope=None):
-    """As the engine does: what is prepared does not know yet whom to tell that it leaves."""
-    an_envelope = an_envelope or envelope()
-    slot = await slot_of(provider)
-    slot.prepare(an_envelope._replace(leaving=_too_early))
-    return await slot.send(an_envelope)
+async def send(provider, an_envelope=None, leaving=lambda: None):
+    return await send_by(await slot_of(provider), an_envelope or envelope(), leaving)
 
 
-def _too_early(attempt_id):
-    raise AssertionError(f"what prepared {attempt_id} does not tell that it leaves")
+async def send_by(slot, an_envelope, leaving=lambda: None):
+    slot.prepare(an_envelope)
+    return await slot.send(leaving)

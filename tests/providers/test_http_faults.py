@@ -15,7 +15,7 @@ from tests.doubles.http_api import Fault
 from tests.doubles.tcp_cut import CutRelay
 from tests.providers.http_support import KINDS, api, base_url, double
 from tests.providers.shapes import envelope_of
-from tests.providers.support import send, slot_of, until
+from tests.providers.support import send, send_by, slot_of, until
 
 MAY_HAVE_IT = {Outcome.ACCEPTED, Outcome.UNCERTAIN}
 EVERY = pytest.mark.parametrize("kind", KINDS)
@@ -51,7 +51,7 @@ async def test_what_it_has_taken_is_never_called_refused(kind, fault, tmp_path):
     async with double(kind, tmp_path) as server, api(kind, server, total_timeout_s=0.5) as provider:
         server.faults.append(fault)
         slot = await slot_of(provider)
-        reply = await slot.send(envelope_of("plain", 7))
+        reply = await send_by(slot, envelope_of("plain", 7))
 
     assert reply.outcome is Outcome.UNCERTAIN, reply
     assert slot.body_left
@@ -88,7 +88,7 @@ async def test_a_reset_in_a_large_body_proves_that_nothing_was_sent(kind, tmp_pa
         api(kind, server, base_url=base_url(kind, relay.port)) as provider,
     ):
         slot = await slot_of(provider)
-        reply = await slot.send(huge(7))
+        reply = await send_by(slot, huge(7))
 
     assert (reply.outcome, reply.blame) == (Outcome.NOT_SENT, Blame.NETWORK)
     assert not slot.body_left
@@ -111,7 +111,7 @@ async def test_an_answer_to_half_a_body_proves_that_nothing_was_taken(kind, stat
     async with double(kind, tmp_path) as server, api(kind, server) as provider:
         server.always = Fault(early=True, status=status, headers={"Connection": "close"})
         slot = await slot_of(provider)
-        reply = await slot.send(huge(7))
+        reply = await send_by(slot, huge(7))
 
     assert (outcome, blame) == (reply.outcome, reply.blame), reply
     assert not slot.body_left
@@ -129,7 +129,7 @@ def test_truth_agrees_wherever_the_network_breaks(kind, up, down, taken):
                 relay.up, relay.down = up, down
                 if not taken:
                     server.always = Fault(status=400, body=b'{"message": "no"}')
-                reply = await slot.send(envelope_of("plain", 7))
+                reply = await send_by(slot, envelope_of("plain", 7))
             return reply, slot.body_left, server.truth()
 
     with tempfile.TemporaryDirectory() as directory:
@@ -152,7 +152,7 @@ def test_truth_agrees_wherever_a_large_body_breaks(kind, up):
             async with api(kind, server, base_url=base_url(kind, relay.port), total_timeout_s=5.0) as provider:
                 slot = await slot_of(provider)
                 relay.up = up
-                reply = await slot.send(envelope_of("large", 7))
+                reply = await send_by(slot, envelope_of("large", 7))
             return reply, slot.body_left, server.truth()
 
     with tempfile.TemporaryDirectory() as directory:
@@ -185,7 +185,7 @@ async def test_a_cancelled_send_knows_whether_the_body_left(kind, tmp_path):
         server.faults.append(Fault(accepts=True, hang=True))
         slot = await slot_of(provider)
         async with asyncio.TaskGroup() as group:
-            task = group.create_task(slot.send(envelope_of("plain", 7)))
+            task = group.create_task(send_by(slot, envelope_of("plain", 7)))
             await until(server.truth)
             task.cancel()
 
@@ -193,7 +193,7 @@ async def test_a_cancelled_send_knows_whether_the_body_left(kind, tmp_path):
         assert provider.status().in_flight == 0
         second = await slot_of(provider)
         async with asyncio.TaskGroup() as group:
-            task = group.create_task(second.send(envelope_of("plain", 8)))
+            task = group.create_task(send_by(second, envelope_of("plain", 8)))
             await asyncio.sleep(0)
             task.cancel()
 

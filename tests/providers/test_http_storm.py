@@ -12,6 +12,7 @@ from rotord.core.model import Outcome
 from tests.doubles.http_api import FINE, Fault
 from tests.providers.http_support import KINDS, api, double
 from tests.providers.shapes import envelope_of
+from tests.providers.support import send_by
 
 MESSAGES = 400
 #: (share, fault); what is left is fine
@@ -52,7 +53,7 @@ async def test_every_reply_agrees_with_the_truth_and_every_slot_comes_back(kind,
         provider.on_ready(woken.set)
 
         async def deliver(slot, attempt_id):
-            replies[attempt_id] = await slot.send(envelope_of("plain", attempt_id))
+            replies[attempt_id] = await send_by(slot, envelope_of("plain", attempt_id))
 
         async with asyncio.TaskGroup() as group:
             for attempt_id in range(MESSAGES):

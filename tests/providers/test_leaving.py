@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from functools import partial
 
 import pytest
 
@@ -38,7 +39,7 @@ class Journal:
 async def test_smtp_tells_before_the_final_dot(size, full):
     async with ScriptedServer({}) as server, smtp(server.port) as provider:
         journal = Journal(lambda: len(server.messages), full=full)
-        reply = await send(provider, of_size(envelope(7, mime=MIME)._replace(leaving=journal.leaving), size))
+        reply = await send(provider, of_size(envelope(7, mime=MIME), size), partial(journal.leaving, 7))
 
     assert journal.told == [(7, 0)]
     assert reply.outcome is (Outcome.NOT_SENT if full else Outcome.ACCEPTED)
@@ -52,7 +53,7 @@ async def test_http_tells_before_the_end_of_the_body(tmp_path, kind, size, full)
     async with double(kind, tmp_path) as server, api(kind, server) as provider:
         journal = Journal(lambda: len(server.mails), full=full)
         plain = envelope_of("plain")
-        reply = await send(provider, of_size(plain._replace(leaving=journal.leaving), size))
+        reply = await send(provider, of_size(plain, size), partial(journal.leaving, plain.attempt_id))
 
     assert journal.told
     assert set(journal.told) == {(plain.attempt_id, 0)}

@@ -4,7 +4,7 @@ from collections import Counter
 
 from rotord.core.model import Outcome
 from rotord.providers.sandbox import SandboxConfig, SandboxProvider, fate
-from tests.providers.support import MIME, envelope, running, until
+from tests.providers.support import MIME, envelope, running, send_by, until
 
 
 async def send_all(provider, ids):
@@ -13,7 +13,7 @@ async def send_all(provider, ids):
     replies = {}
 
     async def one(slot, number):
-        replies[number] = await slot.send(envelope(number))
+        replies[number] = await send_by(slot, envelope(number))
 
     async with asyncio.TaskGroup() as group:
         for number in ids:
@@ -70,7 +70,7 @@ async def test_a_directory_that_goes_away_makes_the_fate_uncertain_not_the_daemo
         (tmp_path / "box" / "tmp").rmdir()
         slot = provider.take()
 
-        assert (await slot.send(envelope())).outcome is Outcome.UNCERTAIN
+        assert (await send_by(slot, envelope())).outcome is Outcome.UNCERTAIN
         assert slot.body_left
 
 
@@ -79,7 +79,7 @@ async def test_a_large_message_does_not_keep_the_loop(tmp_path):
         await until(lambda: provider.ready() > 0)
         turns = 0
         async with asyncio.TaskGroup() as group:
-            sending = group.create_task(provider.take().send(envelope(mime=b"x" * 30_000_000)))
+            sending = group.create_task(send_by(provider.take(), envelope(mime=b"x" * 30_000_000)))
             while not sending.done():
                 turns += 1
                 await asyncio.sleep(0)

@@ -12,7 +12,7 @@ from rotord.core.model import Blame, Outcome
 from rotord.core.replies import Phase
 from rotord.providers.smtp import SmtpProvider
 from tests.doubles.smtp_server import CLOSE, HANG, ScriptedServer
-from tests.providers.support import MIME, envelope, running, send, slot_of, smtp, smtp_config, until
+from tests.providers.support import MIME, envelope, running, send, send_by, slot_of, smtp, smtp_config, until
 
 BEFORE = (Phase.MAIL, Phase.RCPT, Phase.DATA)
 
@@ -22,7 +22,7 @@ BEFORE = (Phase.MAIL, Phase.RCPT, Phase.DATA)
 async def test_trouble_before_the_final_dot_proves_that_nothing_was_sent(phase, action):
     async with ScriptedServer({phase: action}) as server, smtp(server.port, command_timeout_s=0.1) as provider:
         slot = await slot_of(provider)
-        reply = await slot.send(envelope())
+        reply = await send_by(slot, envelope())
 
     assert reply.outcome is Outcome.NOT_SENT
     assert not slot.body_left
@@ -33,7 +33,7 @@ async def test_trouble_before_the_final_dot_proves_that_nothing_was_sent(phase, 
 async def test_trouble_after_the_final_dot_is_uncertain_for_the_server_has_the_message(action):
     async with ScriptedServer({Phase.FINAL_DOT: action}) as server, smtp(server.port, final_dot_timeout_s=0.1) as provider:
         slot = await slot_of(provider)
-        reply = await slot.send(envelope())
+        reply = await send_by(slot, envelope())
 
     assert reply.outcome is Outcome.UNCERTAIN
     assert slot.body_left
@@ -98,7 +98,7 @@ async def test_a_cancelled_send_cuts_the_session_and_knows_whether_the_body_left
     async with ScriptedServer({phase: HANG}) as server, smtp(server.port, connections=1) as provider:
         slot = await slot_of(provider)
         async with asyncio.TaskGroup() as group:
-            task = group.create_task(slot.send(envelope()))
+            task = group.create_task(send_by(slot, envelope()))
             await until(lambda: bool(server.messages) if left else b"DATA" in server.commands)
             task.cancel()
 
@@ -133,7 +133,7 @@ async def test_a_server_that_reads_no_large_body_leaves_it_not_sent():
         slot = await slot_of(provider)
         server.sessions[0].pause_reading()
         server.cut_after = None
-        reply = await slot.send(envelope(mime=MIME + (b"y" * 70 + b"\r\n") * 400_000))
+        reply = await send_by(slot, envelope(mime=MIME + (b"y" * 70 + b"\r\n") * 400_000))
 
     assert reply.outcome is Outcome.NOT_SENT
     assert not slot.body_left
@@ -152,7 +152,7 @@ def test_a_message_that_the_server_has_is_never_called_unsent(cut_after, padding
                 session = server.sessions[0]
                 server.cut_after = len(b"EHLO localhost\r\n") + cut_after
                 assert not session.is_closing()
-                return await slot.send(envelope(mime=MIME + b"z" * padding + b"\r\n")), slot.body_left, server.messages
+                return await send_by(slot, envelope(mime=MIME + b"z" * padding + b"\r\n")), slot.body_left, server.messages
 
     reply, body_left, messages = asyncio.run(attempt())
 

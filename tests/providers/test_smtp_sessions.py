@@ -13,7 +13,7 @@ from rotord.core.return_path import attempt_of
 from rotord.providers.smtp import SmtpProvider
 from rotord.receiver import Receiver, ReceiverConfig
 from tests.doubles.smtp_server import HANG, ScriptedServer
-from tests.providers.support import MIME, envelope, running, send, slot_of, smtp, smtp_config, until
+from tests.providers.support import MIME, envelope, running, send, send_by, slot_of, smtp, smtp_config, until
 
 
 class Clock:
@@ -178,7 +178,7 @@ async def test_a_thousand_messages_over_ten_sessions_arrive_once_each(tmp_path):
                     await woken.wait()
                     continue
                 mime = b"X-Rotord-Attempt: %d\r\n" % pending + MIME
-                group.create_task(slot.send(envelope(pending, mime=mime)))
+                group.create_task(send_by(slot, envelope(pending, mime=mime)))
                 pending = next(left, None)
 
     lines = [json.loads(line) for line in log.read_text().splitlines()]

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from rotord.core.model import Blame, Outcome
-from tests.providers.support import MIME, envelope, send, smtp, until
+from tests.providers.support import MIME, envelope, send, send_by, smtp, until
 
 NOT_BEFORE = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 NOT_AFTER = dt.datetime(2090, 1, 1, tzinfo=dt.UTC)
@@ -158,7 +158,7 @@ async def test_a_server_that_wants_a_login_we_do_not_have_costs_the_messages_not
     async with aiosmtpd(pem, auth=True) as (port, _), smtp(port, tls="starttls", ca_file=str(pem)) as provider:
         provider.want(3)
         await until(lambda: provider.ready() == 3)
-        reply = await provider.take().send(envelope())
+        reply = await send_by(provider.take(), envelope())
 
         assert (reply.outcome, reply.blame) == (Outcome.NOT_SENT, Blame.ACCOUNT)
         status = provider.status()

@@ -153,6 +153,7 @@ class SimSlot:
 
     def __init__(self, provider: SimProvider) -> None:
         self._provider = provider
+        self._envelope: Envelope | None = None
         self._body_left = False
 
     @property
@@ -160,12 +161,14 @@ class SimSlot:
         return self._body_left
 
     def prepare(self, envelope: Envelope) -> None:
-        """Nothing is to be done ahead."""
+        self._envelope = envelope
 
     def give_back(self) -> None:
         self._provider.freed()
 
-    async def send(self, envelope: Envelope) -> Reply:
+    async def send(self, leaving: Callable[[], None]) -> Reply:
+        envelope = self._envelope
+        assert envelope is not None
         loop, provider = asyncio.get_running_loop(), self._provider
         started = loop.time()
         fate = provider.receiver.fate(envelope.attempt_id)
@@ -177,6 +180,7 @@ class SimSlot:
             if not provider.receiver.is_up or left <= 0:
                 provider.went_down()
                 return _DOWN
+            leaving()
             self._body_left = True
             loop.call_later(
                 min(fate.arrives_s, left),

@@ -11,7 +11,8 @@ from rotord.core.rebuilding import rebuild
 from rotord.core.records import Candidate
 from rotord.core.settling import RetryPolicy
 from rotord.engine.clock import DatabaseClock
-from rotord.engine.flights import Flight, Flights
+from rotord.engine.flights import Flights
+from rotord.engine.planned import Planned
 from rotord.engine.recorder import Recorder
 from rotord.providers.base import Envelope
 
@@ -54,7 +55,8 @@ def fly(start_by: float) -> tuple[Receiver, SenderPool, Recorder]:
         assert slot is not None
         message = Message(1, "acme", "r@example.org", "s", "<1@acme.example>")
         candidate = Candidate(1, 1, 0, 0.0, 100, 0, None, None, None)
-        flight = Flight(candidate, assignment, 1 << 20, slot, Envelope(1 << 20, Sender("a@acme.example"), message, b""))
+        slot.prepare(Envelope(1 << 20, Sender("a@acme.example"), message))
+        flight = Planned(candidate, assignment, slot, 1 << 20, message.message_id)
         async with asyncio.TaskGroup() as group:
             flights.launch(group, flight, start_by)
         assert provider.ready() == 1
