@@ -41,6 +41,7 @@ class SimLookUp:
         if at is None or at > until:
             return Missing()
         self._receiver.looked_up += 1
+        self._receiver.told_of.add(sought.attempt_id)
         return Found(f"id-{sought.attempt_id}", at, "accepted")
 
     async def close(self) -> None:

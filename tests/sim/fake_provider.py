@@ -59,6 +59,7 @@ class Receiver:
         self.requests: list[float] = []
         self.taken_at: dict[int, float] = {}
         self.looked_up = 0
+        self.told_of: set[int] = set()
         self.is_up = True
         self.clock = clock
         self._seed = seed
